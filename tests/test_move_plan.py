@@ -131,8 +131,10 @@ def test_a_dry_run_counts_measures_and_changes_nothing(hotdesk: Command, tmp_pat
 def test_a_move_to_a_machine_that_does_not_answer_gives_the_line_to_try_by_hand(hotdesk: Command) -> None:
     assert hotdesk("up", "blue").returncode == 0
     done = hotdesk("move", "blue", "--host", "nobody@127.0.0.1", "--port", "9", "--dry-run")
-    assert (done.returncode, "None of your machines could be asked" in done.stderr) == (5, True), done.stderr
+    assert (done.returncode, "nobody@127.0.0.1 does not let you in." in done.stderr) == (7, True), done.stderr
     assert "fix: ssh -p 9 nobody@127.0.0.1   # does it let you in?" in done.stderr
+    done = hotdesk("up", "red", "--provider", "ssh", "--dry-run")
+    assert "No machine of yours is known here." in done.stderr, "a host mistyped once is not asked for ever"
     done = hotdesk("move", "blue", "--provider", "local")
     assert (done.returncode, "blue is there already." in done.stderr) == (2, True), done.stderr
     assert hotdesk("down", "blue", "--yes").returncode == 0

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
 from fake_ec2.process import FakeEc2
+from hotdesk.cli.main import hotdesk as program
+from hotdesk.cli.ui import render
 from hotdesk.cli.ui.offer_table import SPARED
 from hotdesk.cli.ui.render import fitted
 from hotdesk.core.errors import Kind, Unreachable
@@ -109,6 +112,18 @@ def test_the_table_says_its_units_its_sources_and_what_is_left_out(tmp_path: Pat
     assert "Prices in USD an hour, billed per second, 60 s minimum." in done.stdout
     assert "shipped table of 2026-11-29: AWS list prices of 2026-0" in done.stdout
     assert "~ estimated" in done.stdout
+
+
+def test_a_narrow_table_says_what_it_leaves_out_and_explains_no_column_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTDESK_STATE", str(tmp_path))
+    monkeypatch.setenv("HOTDESK_OFFLINE", "1")
+    monkeypatch.setattr(render, "columns", lambda stream=None: 80)
+    shown = CliRunner().invoke(program, ["offers", "--gpu", "L4", "--limit", "5"]).stdout
+    assert "The terminal is too narrow for: GPU GIB; SAVING; TAKEN." in shown
+    assert "TAKEN: the share" not in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def test_slices_and_burstable_machines_are_marked(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdesk.cli.commands.log import line
 from hotdesk.cli.ui import render
 from hotdesk.core.sizing.gpu import a_gpu
+from hotdesk.core.steps import Done, Row, Stop
 from tests.conftest import Command
 
 
@@ -86,3 +88,26 @@ def test_a_sentence_is_broken_between_words_and_a_table_below_itself(monkeypatch
     assert lines[2].startswith(" " * 12)
     assert render.wrapped("one two\nthree", 7) == ["one two", "three"]
     assert "…" in render.table(["a", "why"], [["x" * 30, "one two three four"]], broken=True)
+
+
+def test_an_answer_goes_on_below_its_own_beginning_and_loses_no_word() -> None:
+    why = "reason after reason " * 8
+    for text, size, indent in ((f"  1. launch g4dn.xlarge — {why}", 60, 3), (f"● blue is up: {why}", 40, 2)):
+        first, *more = render.folded(text, size, indent).split("\n")
+        begin = len(text) - len(text.lstrip())
+        assert more
+        assert all(render.width(line) <= size for line in (first, *more))
+        assert {len(line) - len(line.lstrip()) for line in more} == {begin + indent}
+        assert " ".join([first, *more]).split() == text.split()
+        assert render.folded(text, 1000, indent) == text, "in a pipe nothing is broken"
+
+
+def test_the_journal_says_the_whole_reason_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "the disk must not change while the image is taken, " * 3
+    row = Row(id=1, desk="blue", at=1e9, step=Stop(id="a", started_at=0.0, why=why), outcome=Done())
+    monkeypatch.setattr(render, "columns", lambda stream=None: 80)
+    first, *more = line(row).split("\n")
+    assert more
+    assert all(len(part) <= 80 for part in (first, *more))
+    assert " ".join([first, *more]).split()[-30:] == why.split()
+    assert {part[:29].strip() for part in more} == {""}

@@ -379,8 +379,8 @@ class Choosing:
             instance_types=query.instance_types,
             source=f"{table.sources[table.advice.source]}, in the table that ships with hotdesk",
             published=tuple(rows),
-            advice=f"Averages of one month, not a history: fit for a first look. "
-            f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}.",
+            advice="Averages of one month, not a history: fit for a first look. Less than 5 % of machines "
+            f"are interrupted in a month in {', '.join(calm) or 'no region'}.",
             silent=silent,
             published_at=table.advised_at,
         )

@@ -151,7 +151,7 @@ def listed(access: Access, sources: Sequence[str]) -> Listed:
 def _absent(desk: str, absent: Sequence[str], what: str) -> Unknown:
     return Unknown(
         f"{what}: there is no {' and no '.join(absent)} at {desk}.",
-        "A SOURCE is relative to the desk's home.",
+        "Names are looked for in the desk's home folder.",
         f"hotdesk ssh {desk} -- ls -la",
     )
 

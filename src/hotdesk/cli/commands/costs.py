@@ -70,7 +70,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         for said in theirs.bill.about if theirs.bill else ():
             _dim(said)
     for amount in bill.besides:
-        render.echo(
+        render.paragraph(
             f"Besides: {amount} (hotdesk.toml has no rate to dollars: [money] "
             f"{amount.currency.lower()}_per_usd and day)"
         )
@@ -79,7 +79,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
 
 
 def _dim(text: str) -> None:
-    render.echo(render.style(text, "dim"))
+    render.paragraph(text, "dim")
 
 
 def _table(lines: Sequence[statement.Line], by: str) -> None:

@@ -57,12 +57,14 @@ def command(name: str, *, keep_logs: bool, yes: bool, dry_run: bool, as_json: bo
         render.json(gone)
         return
     more = kept or unread or beside or logs
-    render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it but its bill.")
+    render.paragraph(
+        f"{name} is gone." if more else f"{name} is gone, and nothing is left of it but its bill."
+    )
     for file in logs:
         render.echo(f"  kept: {render.safe(str(file))}")
     render.retained(kept, unread)
     if beside:
-        render.echo("What another computer began under its name stays, and is paid for:")
+        render.paragraph("What another computer began under its name stays, and is paid for:")
         for what in beside:
             render.echo(f"  {render.safe(what)}")
         render.echo(f"  {render.style('hotdesk gc', 'cyan')}  what it is, and how it can go")

@@ -59,7 +59,7 @@ def command(
     elif not found:
         render.echo(f"No port of {name} is forwarded. For example: hotdesk forward {name} 6006")
     for forward in () if as_json or stop else found:
-        render.echo(f"{render.style(forward.url, 'cyan')}  {_words(forward, dry_run)}")
+        render.paragraph(f"{render.style(forward.url, 'cyan')}  {_words(forward, dry_run)}", indent=2)
     if in_browser and found and not dry_run and not browser.show(found[0].url):
         render.note("There is no browser here that could be opened.")
 
@@ -72,7 +72,7 @@ def _words(forward: Forward, dry_run: bool) -> str:
     if dry_run:
         return f"would be {words}"
     if forward.direct:
-        words += ", which is on this computer"
+        words += ", on this computer itself"
     if forward.why:
         return f"{words}: {render.safe(forward.why)}"
-    return words if answers(forward.here) else f"{words}, where nothing answers yet"
+    return words if answers(forward.here) else f"{words}; nothing answers there yet"

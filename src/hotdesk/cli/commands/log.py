@@ -78,5 +78,7 @@ def line(row: Row) -> str:
         status, ("…", "dim")
     )
     said = row.said or row.step.why
-    text = f"{render.style(when, 'dim')}  {row.desk:10} {render.style(sign, colour)} {verb(row)} — {said}"
-    return render.cut(render.safe(text) if "\x1b" not in text else text, render.columns())
+    begin = f"{render.style(when, 'dim')}  {row.desk:10} {render.style(sign, colour)} "
+    text = render.safe(f"{verb(row)} — {said}")
+    before = render.width(begin)
+    return begin + render.folded(text, render.columns() - before, 0).replace("\n", "\n" + " " * before)

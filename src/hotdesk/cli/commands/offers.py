@@ -20,8 +20,6 @@ from hotdesk.cli.ui.offer_table import (
     estimated,
     groups,
     line,
-    no_room,
-    paragraph,
     record,
 )
 from hotdesk.cli.ui.offer_table import wide as wide_table
@@ -150,14 +148,15 @@ def command(
             _csv(rows)
         return
     if wide:
-        wide_table(known.catalog, found.rows[: limit or None], latency, now)
+        spared = wide_table(known.catalog, found.rows[: limit or None], latency, now)
         left = max(len(found.rows) - limit, 0) if limit else 0
     else:
-        left = _grouped(known.catalog, found.rows, limit, latency, now)
+        left, spared = _grouped(known.catalog, found.rows, limit, latency, now)
     _footer(
         known,
         found.rows,
         left=left,
+        spared=spared,
         refused=found.left_out,
         unpriced=found.unpriced,
         latency=latency,
@@ -220,15 +219,20 @@ def _csv(rows: list[dict[str, Any]]) -> None:
     writer.writerows(rows)
 
 
-def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str, float], now: float) -> int:
-    """One line for a type in a region: on-demand beside the cheapest zone on spot. How many are left out."""
+def _grouped(
+    catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str, float], now: float
+) -> tuple[int, Sequence[str]]:
+    """One line for a type in a region: on-demand beside the cheapest zone on spot.
+
+    How many lines, and which columns, are left out.
+    """
     lines = groups(catalog, rows)
     shown = lines[:limit] if limit else lines
     cells = [line(catalog, pair, latency, now) for pair in shown]
     heads, cells, spared = render.fitted(HEADS, cells, render.columns(), SPARED)
     render.echo(render.table(heads, cells, right=RIGHT))
-    no_room(spared)
-    return len(lines) - len(shown)
+    render.no_room(spared)
+    return len(lines) - len(shown), spared
 
 
 def _left_out(reasons: Mapping[str, int]) -> str:
@@ -242,6 +246,7 @@ def _footer(
     rows: list[int],
     *,
     left: int,
+    spared: Sequence[str],
     refused: Mapping[str, int],
     unpriced: Sequence[InstanceType],
     latency: Mapping[str, float],
@@ -254,13 +259,13 @@ def _footer(
     if left:
         render.echo(render.style(f"{left} more lines; --limit 0 shows all.", "dim"))
     if refused:
-        render.echo(_left_out(refused))
+        render.paragraph(_left_out(refused))
     lines = [f"Prices in USD an hour, billed {BILLING}."]
     if any(catalog.machine_of(row).burstable for row in rows):
         lines.append("* burstable: full speed only for a while, then a fraction of it.")
     if any(0 < catalog.machine_of(row).gpu_count < 1 for row in rows):
         lines.append("A slice of a GPU needs NVIDIA's GRID driver: bring an image that has it, by --image.")
-    if any(catalog.market[row] for row in rows):
+    if "TAKEN" not in spared and any(catalog.market[row] for row in rows):
         lines.append("TAKEN: the share of spot instances interrupted in a month, as the cloud publishes it.")
     if any(estimated(catalog, row) for row in rows):
         lines.append("~ estimated; with an account you see the price itself.")
@@ -285,4 +290,4 @@ def _footer(
     if not latency:
         lines.append("MS is the time to the region and back: hotdesk regions measures it.")
     for text in lines:
-        paragraph(text, "dim")
+        render.paragraph(text, "dim")

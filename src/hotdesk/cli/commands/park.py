@@ -45,7 +45,8 @@ def command(name: str | None, *, yes: bool, dry_run: bool, no_wait: bool, as_jso
     month = render.money(view.usd_per_month, view.told_per_month, "/month")
     month = f", {month}" if view.usd_per_month else ""
     saved = f"in image {view.image}{size}{month}, read back and whole" if view.image else "nothing was on it"
-    render.echo(f"{render.style('◍', 'blue')} {render.style(view.name, 'bold')} is parked: {saved}.")
+    what = f"{render.style('◍', 'blue')} {render.style(view.name, 'bold')} is parked: {saved}."
+    render.paragraph(what, indent=2)
     if note:
         render.note(f"  not in the image: {render.safe(note)}")
     render.echo(f"  {render.style(f'hotdesk resume {view.name}', 'cyan')}  come back to everything")
@@ -56,6 +57,10 @@ def _leave(view: View) -> None:
     render.echo(f"{render.style('○', 'yellow')} {render.style(view.name, 'bold')} is off: you can go.")
     month = render.money(view.usd_per_month, view.told_per_month, "/month")
     paid = f" and paid, {month}," if view.usd_per_month else ""
-    render.echo(f"  Its disk is kept{paid} until a watcher on this computer has saved it and read it back.")
-    render.echo("  If this computer is turned off before, the next hotdesk command here goes on with that.")
+    render.paragraph(
+        f"  Its disk is kept{paid} until a watcher on this computer has saved it and read it back."
+    )
+    render.paragraph(
+        "  If this computer is turned off before, the next hotdesk command here goes on with that."
+    )
     render.echo(f"  {render.style(f'hotdesk park {view.name}', 'cyan')}  waits until it is done")

@@ -274,7 +274,7 @@ def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -
         render.json(plan)
         return
     for text in plans.lines(row, steps, last=""):
-        render.echo(text)
+        render.paragraph(text, indent=3)
     if cost and cost.usd_per_hour:
         render.echo(cost_words(cost))
     render.echo(f"Then run: {request.line}" + (f", when job {before[-1].number} has ended" if before else ""))

@@ -9,7 +9,6 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.number import Number
-from hotdesk.cli.ui.offer_table import paragraph
 from hotdesk.core.errors import Usage
 
 if TYPE_CHECKING:
@@ -281,16 +280,15 @@ def _print(found: Study, figure: Figure | None) -> None:
     right = heads[1:]
     heads, rows, spared = render.fitted(heads, rows, render.columns(), ("CUTS", "DEAR H", "RUNS"))
     render.echo(render.table(heads, rows, right=right))
-    if spared:
-        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
+    render.no_room(spared)
     render.echo()
     for line in _summary(found):
-        paragraph(line)
+        render.paragraph(line)
     legend = (
         "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
         " costs on-demand."
     )
-    paragraph(legend, "dim")
+    render.paragraph(legend, "dim")
 
 
 def _summary(found: Study) -> list[str]:

@@ -10,7 +10,6 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.number import Number
-from hotdesk.cli.ui.offer_table import paragraph
 from hotdesk.core.errors import Usage
 from hotdesk.core.spot.prices import Cheapest, ZonePrices
 from hotdesk.services.choosing import stamp
@@ -161,15 +160,15 @@ def command(
         return
     _print(zones, best, under, figure, hours)
     render.echo()
-    paragraph(spot.advice)
+    render.paragraph(spot.advice)
     window = f"{stamp(start)} to {stamp(end)}"
     age = render.duration(clock.now() - end, 1)
-    paragraph(
+    render.paragraph(
         f"Weighted by time, {window}, from {spot.source}. The newest price is {age} old. In $/h.", "dim"
     )
     if spot.dropped:
         left = "; ".join(f"{n} rows: {reason}" for reason, n in spot.dropped.items())
-        paragraph(f"Left out: {left}.", "dim")
+        render.paragraph(f"Left out: {left}.", "dim")
     if plot:
         render.echo(f"Drawn into {plot}.")
 
@@ -201,9 +200,9 @@ def _published(spot: SpotPrices, now: float, *, as_json: bool) -> None:
         for row in spot.published
     ]
     render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
-    paragraph(spot.advice)
+    render.paragraph(spot.advice)
     age = f": {render.duration(now - spot.published_at, 1)} old" if spot.published_at else ""
-    paragraph(f"From: {spot.source}{age}.", "dim")
+    render.paragraph(f"From: {spot.source}{age}.", "dim")
 
 
 def _print(
@@ -244,8 +243,7 @@ def _print(
     right = heads[1:-1]
     heads, rows, spared = render.fitted(heads, rows, render.columns(), ("P05", "NOW", "P50", "CHANGES/D"))
     render.echo(render.table(heads, rows, right=right))
-    if spared:
-        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
+    render.no_room(spared)
 
 
 def _figure(

@@ -41,6 +41,6 @@ def command(words: tuple[str, ...], *, off: bool, dry_run: bool, as_json: bool) 
     if off:
         render.echo(f"{name} {'would end' if dry_run else 'ends'} itself as usual: hotdesk show {name}")
     else:
-        render.echo(f"{name} {may} for {time}, whether anything works there or not.")
+        render.echo(f"{name} {may} up for {time}, even if nothing works there.")
     if dry_run:
         render.echo(render.style("Nothing was done.", "dim"))

@@ -31,7 +31,7 @@ def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Non
             options.say_desk(desks, view)
             return
     stays = "Its disk stays where it is." if view.phase == "stopped" else ""
-    render.echo(f"{render.style('○', 'yellow')} {view.name} is {view.state}. {stays}".rstrip())
+    render.paragraph(f"{render.style('○', 'yellow')} {view.name} is {view.state}. {stays}".rstrip(), indent=2)
     if view.charged_while_off:
         render.echo("  " + render.style(charged_words(view), "yellow"))
     render.echo(f"  {render.style(f'hotdesk start {view.name}', 'cyan')}  turn it on again")

@@ -52,7 +52,7 @@ def _list(found: Uninstalled, folder: Path) -> None:
     if inside:
         size = render.size(sum(one.bytes for one in inside) / 2**30)
         names = ", ".join(render.safe(Path(one.path).name) for one in inside)
-        render.echo(f"  {render.safe(str(folder))} ({size}): {names}")
+        render.paragraph(f"  {render.safe(str(folder))} ({size}): {names}", indent=2)
     for one in found.made:
         if one not in inside:
             render.echo(f"  {one.what} in {render.safe(one.path)}")

@@ -98,7 +98,8 @@ def command(
     gpu = f", {view.gpu}" if view.gpu else ""
     place = render.at(view.instance_type, view.zone or view.region)
     price = render.per_hour(view.usd_per_hour, view.told_per_hour)
-    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.")
+    dot = render.style("●", "green")
+    render.paragraph(f"{dot} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.", indent=2)
     notebook = view.public.url if view.public else view.notebook or f"hotdesk notebook {name}"
     width = max(len(f"hotdesk notebook {name}"), len(notebook))
     for call, what in (

@@ -114,7 +114,7 @@ class Live:
         if not row.done:
             why = f": {row.said}"
         line = f"{render.style(sign, colour, stream=sys.stderr)} {text}{why}{took}"
-        render.note(render.cut(line, render.columns(sys.stderr)))
+        render.note(line, indent=2)
 
     def wait(self, desk: str, wait: Wait) -> None:
         """Show what is being waited for."""

@@ -74,12 +74,6 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
 SPARED = ("GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
 
 
-def paragraph(text: str, *styles: str) -> None:
-    """A sentence or two, broken between words where the terminal ends; one line in a pipe."""
-    for part in render.wrapped(text, render.columns()):
-        render.echo(render.style(part, *styles) if styles else part)
-
-
 def groups(catalog: Catalog, rows: list[int]) -> list[tuple[int | None, int | None]]:
     """Rows paired by type and region: (cheapest on-demand row, cheapest spot row), in the order given."""
     pairs: dict[tuple[int, str], list[int | None]] = {}
@@ -151,7 +145,8 @@ def _price(catalog: Catalog, row: int, digits: int) -> str:
     )
 
 
-def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> None:
+def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> Sequence[str]:
+    """One line for a zone and market; returns the columns that had no room."""
     heads = [
         "TYPE",
         "GPU",
@@ -192,13 +187,8 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
     spare = ("SOURCE", "GPU GIB", "TAKEN", "GIB", "VCPU", "ARCH", "MS")
     heads, cells, spared = render.fitted([*heads, "AGE", "SOURCE"], cells, render.columns(), spare)
     render.echo(render.table(heads, cells, right=RIGHT))
-    no_room(spared)
-
-
-def no_room(spared: Sequence[str]) -> None:
-    """Say which columns a narrow terminal does without."""
-    if spared:
-        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
+    render.no_room(spared)
+    return spared
 
 
 def chips(kind: InstanceType) -> str:

@@ -387,7 +387,7 @@ def _show_work(work: AtWork) -> None:
         ("open there (will be closed)", work.open),
     ):
         if what:
-            render.echo(f"  {words}: {render.safe('; '.join(what))}")
+            render.paragraph(f"  {words}: {render.safe('; '.join(what))}", indent=2)
 
 
 def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
@@ -402,9 +402,9 @@ def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
         render.json(document(desk, steps, work, goods))
         return
     for line in carried(desk.name, goods) if goods else ():
-        render.echo(line)
+        render.paragraph(line, indent=2)
     for line in lines(desk, steps):
-        render.echo(line)
+        render.paragraph(line, indent=3)
     if work:
         _show_work(work)
 

@@ -137,8 +137,9 @@ def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:
         document["machines_for_10_percent_dearer"] = worth
         document["machines_where_startup_equals_work"] = limit if startup > 0 else None
         lines.append(
-            f"Cost over one machine's is 1 + N·S/W: {worth:,} machine{'s' * (worth != 1)} cost 10 % more"
-            + (f"; beyond {limit:,.0f} each machine starts longer than it works." if startup else ".")
+            f"N machines cost 1 + N·S/W times the work alone (W: work, S: start-up of each): {worth:,} "
+            f"machine{'s' * (worth != 1)} cost 10 % more"
+            + (f"; with more than {limit:,.0f}, each starts longer than it works." if startup else ".")
         )
     if answer.knee:
         last = answer.knee.finish.machines == max(c.finish.machines for c in answer.plans)
@@ -220,7 +221,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
     kept = [n for n, head in enumerate(heads) if head not in spared]
     rows = [[row[n] for n in kept] for row in rows]
     text = render.table([heads[n] for n in kept], rows, right=right, broken=True)
-    left = render.style(f"No room here for {'; '.join(spared)}.", "dim")
+    left = render.style(render.folded(render.too_narrow(spared), width, 0), "dim")
     return f"{text}\n{left}" if spared else text
 
 

@@ -143,4 +143,4 @@ def _offer(offer: Offer) -> str:
 def _others(chosen: Offer, offers: Sequence[Offer]) -> Iterator[str]:
     others = [o for o in offers if o.key != chosen.key][:3]
     for offer in others:
-        yield render.style(f"       or {_offer(offer)}" + (f": {offer.why}" if offer.why else ""), "dim")
+        yield " " * 7 + render.style(f"or {_offer(offer)}" + (f": {offer.why}" if offer.why else ""), "dim")

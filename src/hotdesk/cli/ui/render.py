@@ -149,8 +149,11 @@ def echo(text: str = "") -> None:
     print(text, flush=True, file=sys.stderr if terminal.speaks_json() else sys.stdout)
 
 
-def wrapped(text: str, size: int) -> list[str]:
-    """The text in lines of at most `size` cells, broken between words; a longer word stays whole."""
+def wrapped(text: str, size: int, indent: int = 0) -> list[str]:
+    """The text in lines of at most `size` cells, broken between words; a longer word stays whole.
+
+    All lines but the first of each paragraph are set in by `indent` cells.
+    """
     lines: list[str] = []
     for part in text.splitlines():
         first = len(lines)
@@ -158,8 +161,32 @@ def wrapped(text: str, size: int) -> list[str]:
             if len(lines) > first and width(lines[-1]) + 1 + width(word) <= size:
                 lines[-1] += " " + word
             else:
-                lines.append(word)
+                lines.append(" " * indent * (len(lines) > first) + word)
     return lines
+
+
+def folded(text: str, size: int, indent: int = 2) -> str:
+    """The text as it is if `size` cells hold it; else broken between words, below its own beginning."""
+    if width(text) <= size:
+        return text
+    begin = len(text) - len(text.lstrip(" "))
+    lines = wrapped(text, size - begin, indent)
+    return "\n".join(" " * begin + line for line in lines)
+
+
+def paragraph(text: str, *styles: str, indent: int = 0) -> None:
+    """An answer in words: broken between words where the terminal ends; one line in a pipe."""
+    echo(style(folded(text, columns(), indent), *styles))
+
+
+def no_room(spared: Sequence[str]) -> None:
+    """Say which columns a narrow terminal does without."""
+    if spared:
+        paragraph(too_narrow(spared), "dim")
+
+
+def too_narrow(spared: Sequence[str]) -> str:
+    return f"The terminal is too narrow for: {'; '.join(spared)}."
 
 
 def sentence(text: str) -> str:
@@ -167,16 +194,15 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def note(text: str) -> None:
+def note(text: str, indent: int = 0) -> None:
     """Something beside the answer: it goes to standard error, so that pipes carry answers only.
 
-    On a terminal a sentence is broken between words. What is indented is a command to paste, or
-    aligned, and stays as it is.
+    On a terminal a sentence is broken between words, and goes on below itself by `indent`. What is indented
+    is a command to paste, or aligned, and stays as it is.
     """
     lift()
-    broken = not text.startswith((" ", "\n")) and width(text) > columns(sys.stderr)
-    for line in wrapped(text, columns(sys.stderr)) if broken else [text]:
-        beside(line + "\n")
+    whole = text.startswith((" ", "\n"))
+    beside((text if whole else folded(text, columns(sys.stderr), indent)) + "\n")
 
 
 def beside(text: str) -> None:
@@ -206,9 +232,9 @@ def error(what: str, why: str = "", fix: str = "") -> None:
 def finding(found: Finding) -> None:
     """One result of a check-up, with why and the fix below it."""
     sign, colour = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}[found.level]
-    echo(f"{style(sign, colour)} {safe(found.what)}")
+    paragraph(f"{style(sign, colour)} {safe(found.what)}", indent=2)
     if found.why:
-        echo(f"    why: {safe(found.why)}")
+        paragraph(f"    why: {safe(found.why)}", indent=5)
     if found.fix:
         echo("    fix: " + style(found.fix, "cyan"))
 
@@ -284,7 +310,7 @@ def others(desks: Mapping[str, Collection[str]]) -> None:
     """Print other owners' desks in the same account, which are left alone."""
     if desks:
         whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(desks.items()))
-        echo(style(f"other people's in the same account, left alone: {safe(whose)}", "dim"))
+        paragraph(f"other people's in the same account, left alone: {safe(whose)}", "dim")
 
 
 def retained(kept: Collection[Retained], unread: Collection[str]) -> None:

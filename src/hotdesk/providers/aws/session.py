@@ -142,7 +142,7 @@ def _denied(message: str, fix: str) -> Refused:
 def none_found(profile: str = "") -> Refused:
     return _denied(
         "No AWS credentials were found: neither in the environment nor in ~/.aws.",
-        f"{_with('aws login', profile)}   # or: aws configure sso; or, with an access key: aws configure",
+        f"{_with('aws login', profile)}   # or: aws configure sso, aws configure",
     )
 
 

@@ -61,15 +61,15 @@ class Hosts:
 
     def add(self, machine: Machine) -> str:
         """Remember a machine; its name, which is made of its host's if it is new here."""
-        for name, known in self.all().items():
-            if (known.host, known.port, known.jump) == (machine.host, machine.port, machine.jump):
-                if machine.folder not in {known.folder, FOLDER}:
-                    raise Usage(
-                        f"{name} has its folder at {known.folder} already.",
-                        "Everything of hotdesk's at one machine is below one folder.",
-                        f"hotdesk up --provider ssh --zone {name}",
-                    )
-                return name
+        if name := self.name_of(machine):
+            known = self.all()[name]
+            if machine.folder not in {known.folder, FOLDER}:
+                raise Usage(
+                    f"{name} has its folder at {known.folder} already.",
+                    "Everything of hotdesk's at one machine is below one folder.",
+                    f"hotdesk up --provider ssh --zone {name}",
+                )
+            return name
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.folder / "hosts.lock"):
             named = self._named()
@@ -80,6 +80,12 @@ class Hosts:
                 name = f"{base[:28]}-{number}"
             self._write("hosts.json", msgspec.json.encode({**named, name: machine}))
         return name
+
+    def name_of(self, machine: Machine) -> str | None:
+        """The name by which the machine is known here."""
+        wanted = machine.host, machine.port, machine.jump
+        found = (name for name, one in self.all().items() if (one.host, one.port, one.jump) == wanted)
+        return next(found, None)
 
     def remember(self, name: str, machine: Machine) -> None:
         """Keep a machine for the processes that bring desks there: hotdesk.toml may say something new."""
@@ -186,14 +192,14 @@ class Hosts:
         )
         return Refused(Kind.DENIED, what, fix=_believing(machine, shown), seconds=0.0)
 
-    def is_strange(self, machine: Machine) -> bool:
-        """Whether ssh would not talk to the machine because of its host key. Raises nothing."""
+    def refusal(self, machine: Machine) -> str:
+        """What ssh says if it does not let us in; "" if it does. Raises nothing."""
         done = subprocess.run(
             [*self.ssh(machine), "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-        return done.returncode == 255 and b"host key" in done.stderr.lower().replace(
-            b"identification", b"host key"
-        )
+        if done.returncode != 255:
+            return ""
+        return done.stderr.decode("utf-8", "replace").strip() or "ssh gives no reason."
 
 
 def enter(
@@ -206,7 +212,8 @@ def enter(
     """Remember a machine (`host`, `port`, `jump`, `folder`) and return its name.
 
     `key`: the fingerprint of its host key, which is believed then; where none is known, `ask` is asked about
-    the one that the machine shows. Raises `NeedsDecision` where nobody says yes, `Usage`, `Unreachable`.
+    the one that the machine shows. A machine that is new here and lets nobody in is not remembered.
+    Raises `NeedsDecision` where nobody says yes, `Usage`, `Unreachable`.
     """
     machine = Machine(**address)
     if not _HOST.match(machine.host) or "@-" in machine.host:
@@ -218,7 +225,9 @@ def enter(
     hosts = Hosts(state, settings)
     if key:
         hosts.confirm(machine, key)
-    elif hosts.is_strange(machine):
+    elif not (refusal := hosts.refusal(machine)):
+        pass
+    elif re.search("host key|identification", refusal, re.IGNORECASE):
         shown = hosts.shown_key(machine)[0]
         if not ask(
             f"{machine.host} shows the host key {shown}, which is not known here. Is it that machine's?"
@@ -229,6 +238,12 @@ def enter(
                 _believing(machine, shown),
             )
         hosts.confirm(machine, shown)
+    elif hosts.name_of(machine) is None:
+        raise Unreachable(
+            f"{machine.host} does not let you in.",
+            refusal.splitlines()[-1],
+            f"{machine.by_hand}   # does it let you in?",
+        )
     return hosts.add(machine)
 
 
