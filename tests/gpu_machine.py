@@ -134,7 +134,9 @@ class Machine:
         self.words = [sys.executable, "-I", "-S", str(self.program), "run"]
 
     def write(self, name: str, text: object) -> None:
-        (self.root / name).write_text(f"{text}\n" if text != "" else "")
+        new = self.root / ".new"  # replaced at once, as the installer does: a reader may be looking
+        new.write_text(f"{text}\n" if text != "" else "")
+        new.replace(self.root / name)
 
     def archive(self, *names: str) -> None:
         for name in names:
