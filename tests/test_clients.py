@@ -1,22 +1,7 @@
 """Clients that nobody here wrote, against the fake EC2: what they do on a real account, they do here.
 
-boto3 1.44: resources through a whole day, the 18 waiters of what there is. The other 25 are of things that
-the fake does not have (VPN, NAT, exports, bundles): UnsupportedOperation.
-
-aws 1.46: `aws ec2 wait` for machines, disks, snapshots, images, keys, groups, spot and networks: all of them.
-
-ansible 12.3.0, amazon.aws 10.1.2: all 35 tasks, with no change where they are repeated. `ec2_snapshot_info`
-without an owner fails, and has to: it asks attributes of everybody's snapshots, which only an owner may see.
-
-apache-libcloud 3.9.1: all 37 steps. It signs by version 2, in GET requests, and counts lists from 0.
-
-SkyPilot 0.14.1: all 11 steps, each launch up to its ssh login, on-demand and spot. It fetches its catalogue
-from the fake; the price list, a file of AWS's web site, is written in its place. After the login it would
-install its runtime from the internet, as root, and the machine is a process of this computer: it is ended
-there. Its login goes to port 22, which only root may take.
-
-ansible, libcloud and SkyPilot are not among hotdesk's requirements. `python -m venv F && F/bin/pip install -r
-tests/clients/requirements.txt`, then `HOTDESK_CLIENTS=F` has them run; without it they are skipped.
+fakes/ec2/README.md tells each client, its version and the verdict; what runs here is held against its table.
+ansible, libcloud and SkyPilot are no requirements of hotdesk: without `HOTDESK_CLIENTS` they are skipped.
 """
 
 from __future__ import annotations
@@ -42,6 +27,24 @@ HERE = Path(__file__).with_name("clients")
 BIN = Path(sys.executable).parent
 OWN = Path(os.environ.get("HOTDESK_CLIENTS", "/nowhere")) / "bin"
 SOON = {"Delay": 1, "MaxAttempts": 60}
+ROOT = HERE.parents[1]
+README = (ROOT / "fakes" / "ec2" / "README.md").read_text("utf-8")
+#: {client: (version, how many of its parts ran)} in the README's table.
+TOLD = {
+    row[1]: (row[2], int(row[3]))
+    for row in re.finditer(r"^\| ([\w-]+) \| (\d[\d.]+) \| (\d+) .*\|$", README, re.MULTILINE)
+}
+
+
+def test_the_readme_tells_the_versions_that_are_locked() -> None:
+    locks = [ROOT / "requirements" / "dev.txt", HERE / "requirements.txt"]
+    lines = re.findall(
+        r"^([\w-]+)(?:\[\w+\])?==([\d.]+)", "".join(lock.read_text() for lock in locks), re.MULTILINE
+    )
+    assert TOLD.keys() == {"boto3", "awscli", "ansible", "apache-libcloud", "skypilot"}
+    assert {client: version for client, (version, _) in TOLD.items()} == {
+        client: version for client, version in lines if client in TOLD
+    }
 
 
 @pytest.fixture
@@ -112,7 +115,9 @@ def a_bit_of_everything(fake: FakeEc2, image: str) -> dict[str, dict[str, Any]]:
 
 def test_the_waiters_of_boto3(fake: FakeEc2, image: str) -> None:
     ec2 = fake.client()
-    for waiter, asked in a_bit_of_everything(fake, image).items():
+    known = a_bit_of_everything(fake, image)
+    assert len(known) == TOLD["boto3"][1]
+    for waiter, asked in known.items():
         ec2.get_waiter(waiter).wait(**asked, WaiterConfig=SOON)
 
 
@@ -136,8 +141,9 @@ def test_the_waits_of_the_aws_command_line(fake: FakeEc2, image: str, tmp_path: 
         return waiter, run.returncode, run.stderr
 
     with ThreadPoolExecutor(3) as threads:
-        wrong = [row for row in threads.map(wait, [w for w in known if "gateway" not in w]) if row[1]]
-    assert wrong == []
+        rows = [*threads.map(wait, [w for w in known if "gateway" not in w])]
+    assert [row for row in rows if row[1]] == []
+    assert len(rows) == TOLD["awscli"][1]
 
 
 def test_the_resources_of_boto3(fake: FakeEc2, image: str) -> None:
@@ -208,6 +214,7 @@ def test_ansible(fake: FakeEc2, image: str, key: Path, tmp_path: Path) -> None:
         [OWN / "ansible-playbook", *words], env=environment, capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stdout[-3000:]
+    assert len(re.findall(r"^TASK \[(?!Gathering Facts)", run.stdout, re.MULTILINE)) == TOLD["ansible"][1]
 
 
 @pytest.mark.skipif(
@@ -231,7 +238,7 @@ def test_skypilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run.returncode == 0, run.stderr[-3000:]
         steps = json.loads(run.stdout)
         assert [step for step in steps if not step[1]] == []
-        assert len(steps) == 11
+        assert len(steps) == TOLD["skypilot"][1]
         things = fake.get("things", region="us-east-1")
         left = [t for t in things if t["kind"] in {"instance", "volume"}]
         assert [t for t in left if t["state"] not in {"terminated", "shutting-down"}] == []
@@ -246,4 +253,4 @@ def test_libcloud(fake: FakeEc2, image: str, key: Path) -> None:
     assert run.returncode == 0, run.stderr
     steps = json.loads(run.stdout)
     assert [step for step in steps if not step[1]] == []
-    assert len(steps) == 37
+    assert len(steps) == TOLD["apache-libcloud"][1]

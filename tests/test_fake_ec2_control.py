@@ -256,8 +256,8 @@ def test_latency_is_added_and_calls_run_side_by_side(fake: FakeEc2, cloud: Cloud
 def test_the_documentation_names_every_control() -> None:
     from fake_ec2.control import CONTROLS
 
-    text = (Path(__file__).parents[1] / "docs" / "aws.md").read_text()
-    said = text[text.index("### The control address") : text.index("### Money")]
+    text = (Path(__file__).parents[1] / "fakes" / "ec2" / "README.md").read_text()
+    said = text[text.index("## The control address") : text.index("## One seed")]
     posts, gets = said.split("| GET |")
     for method, name in CONTROLS:
         if method == "POST":

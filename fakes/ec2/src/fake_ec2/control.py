@@ -1,6 +1,6 @@
 """The control address /_fake/…: a test sets the scene and reads what really exists. JSON in, JSON out.
 
-`docs/aws.md` describes it for users; the table at the end of this file is the list.
+README.md describes it for users; the table at the end of this file is the list.
 """
 
 from __future__ import annotations
