@@ -94,7 +94,7 @@ def test_a_job_takes_no_words_of_its_own(project: Path, after: list[str]) -> Non
 def test_one_word_alone_is_an_error_that_names_both_readings(project: Path) -> None:
     with pytest.raises(Usage) as found:
         read("train")
-    assert "If train is the desk" in found.value.why
+    assert "If train is a desk" in found.value.why
     assert "if it is a job" in found.value.why
     assert found.value.fix.startswith(
         "hotdesk run blue train   # or, if train is the desk: hotdesk run train -- "

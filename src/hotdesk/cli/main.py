@@ -42,7 +42,7 @@ COMMANDS = {
     },
     "Leaving": {
         "stay": "Keep a desk running for a while: `hotdesk stay 2h`.",
-        "notify": "Tell yourself something, as [notify] in hotdesk.toml says: a test.",
+        "notify": "Send a test notification, as [notify] in hotdesk.toml says.",
         "costs": "Show the bill by desk and month, and what parking saved.",
         "images": "List the images of desks: where, how big, for how much, until when.",
         "gc": "List or delete orphaned resources in every region.",
@@ -53,7 +53,7 @@ COMMANDS = {
         "predict": "Predict a job's speed on a GPU from measurements on others.",
     },
     "Choosing": {
-        "offers": "List matching offers: price, location and distance.",
+        "offers": "List matching offers: price, location and latency.",
         "regions": "Measure the latency of each region; show a GPU's price there.",
         "spot": "Show what spot has cost in each zone, with advice and a plot.",
     },

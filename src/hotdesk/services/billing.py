@@ -371,8 +371,8 @@ class Billing:
 
 def _no_bill(cloud: clouds.Cloud) -> Missing:
     return Missing(
-        f"hotdesk cannot ask for a bill of {cloud.label}, to compare with.",
-        "It shows one in a browser only, as far as hotdesk knows." if cloud.rented else "It costs nothing.",
+        f"There is no bill of {cloud.label} that hotdesk could compare with.",
+        "It is shown in a browser only, as far as hotdesk knows." if cloud.rented else "It costs nothing.",
         "hotdesk costs   # its journal",
     )
 

@@ -211,8 +211,8 @@ class Sweeps:
             found = version("ray")
         except PackageNotFoundError:
             raise Missing(
-                "A sweep needs Ray, which is not installed.",
-                "It places the tasks. It is an extra of 80 MB, which nothing else needs.",
+                "Sweeps and clusters need Ray, which is not installed.",
+                "It is an extra of 80 MB, which nothing else needs.",
                 install_line("sweep"),
             ) from None
         if found != RAY:

@@ -251,6 +251,6 @@ class Views:
         verb = "resume" if view.phase == "parked" else "up"
         return NeedsDecision(
             f"{desk.name} is {view.state}.",
-            view.why or "There is a machine to connect to only while it is running.",
+            view.why or "Only a running desk has a machine to connect to.",
             f"hotdesk {verb} {desk.name}",
         )

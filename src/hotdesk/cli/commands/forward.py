@@ -59,7 +59,7 @@ def command(
     elif not found:
         render.echo(f"No port of {name} is forwarded. For example: hotdesk forward {name} 6006")
     for forward in () if as_json or stop else found:
-        render.paragraph(f"{render.style(forward.url, 'cyan')}  {_words(forward, dry_run)}", indent=2)
+        render.echo(render.hanging(f"{render.style(forward.url, 'cyan')}  ", _words(forward, dry_run)))
     if in_browser and found and not dry_run and not browser.show(found[0].url):
         render.note("There is no browser here that could be opened.")
 

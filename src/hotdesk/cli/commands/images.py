@@ -35,7 +35,7 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
             ]
             for one in found["images"]
         ]
-        render.echo(render.table(heads, rows, right=("SIZE", "$/MONTH")))
+        render.echo(render.table(heads, rows, right=("SIZE", "$/MONTH"), broken=True))
     else:
         render.echo("There is no image of any desk." if name is None else f"{name} has no image.")
     for where in found["unread"]:

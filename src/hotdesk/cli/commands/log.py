@@ -79,6 +79,4 @@ def line(row: Row) -> str:
     )
     said = row.said or row.step.why
     begin = f"{render.style(when, 'dim')}  {row.desk:10} {render.style(sign, colour)} "
-    text = render.safe(f"{verb(row)} — {said}")
-    before = render.width(begin)
-    return begin + render.folded(text, render.columns() - before, 0).replace("\n", "\n" + " " * before)
+    return render.hanging(begin, render.safe(f"{verb(row)} — {said}"))

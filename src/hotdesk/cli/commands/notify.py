@@ -14,7 +14,7 @@ from hotdesk.core.errors import Unreachable
 @options.dry_run
 @options.as_json
 def command(text: str, *, dry_run: bool, as_json: bool) -> None:
-    """Tell yourself TEXT by every way that [notify] in hotdesk.toml names: a test of them.
+    """Send TEXT as a test notification, by every way that [notify] in hotdesk.toml names.
 
     Without [notify]: a desktop notification and the terminal's bell, as --notify does.
     """

@@ -116,7 +116,7 @@ def command(
     offline: bool,
     **filters: Any,
 ) -> None:
-    """List matching offers: price, location and distance."""
+    """List matching offers: price, location and latency."""
     from hotdesk.core.matching import Query
     from hotdesk.services.choosing import Choosing
 

@@ -225,12 +225,12 @@ def _queued(
         )
     except KeyboardInterrupt:
         render.note(
-            f"\nThe copying was stopped, and nothing was begun. {name} runs on: hotdesk park {name}\n"
+            f"\nThe copying was stopped, and no job was started. {name} stays up: hotdesk park {name}\n"
             "The same command again copies only what is missing."
         )
         raise SystemExit(130) from None
     except HotdeskError:
-        render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
+        render.note(f"No job was started, and {name} stays up; to leave it: hotdesk park {name}")
         raise
 
 

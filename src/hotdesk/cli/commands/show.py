@@ -59,6 +59,7 @@ def command(name: str | None, as_json: bool) -> None:
     render.echo(render.style(view.name, "bold"))
     for key, value in facts.items():
         if value:
-            render.echo(f"  {render.style(key.ljust(8), 'dim')}  {render.safe(str(value))}")
+            begin, text = f"  {render.style(key.ljust(8), 'dim')}  ", render.safe(str(value))
+            render.echo(begin + text if key == "ssh" else render.hanging(begin, text))  # a line to paste
     for r in rows:
         render.echo(line(r))

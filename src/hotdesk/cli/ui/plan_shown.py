@@ -115,13 +115,13 @@ def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
     }
     done = choice.finish
     formula = f"median {time(done.hours)}, mean {time(done.hours_mean)} by the formula"
-    lines = [f"{names}, on spot: {formula}; lived through {LIVES} times:"]
+    lines = [f"{names}, on spot: {formula}; simulated {LIVES} times:"]
     for kind, head in heads.items():
         if kind in told:
             mean, low, high = told[kind]["hours"]
             median = time(told[kind]["median_hours"])
             ends = f"{time(low)} to {time(high)} in 9 of 10"
-            lines.append(f"  {head:24}  median {median}, mean {time(mean)}, {ends}")
+            lines.append(render.hanging(f"  {head:24}  ", f"median {median}, mean {time(mean)}, {ends}"))
     return lines
 
 
@@ -233,7 +233,7 @@ def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
             row.offer.instance_type + (" spot" if row.offer.market is Market.SPOT else ""),
             row.offer.gpu,
             f"{row.offer.usd_per_hour:.4g}",
-            row.why + (f" (and {row.also} dearer of the same)" if row.also else ""),
+            row.why + (f"; {row.also} dearer of this type not shown" if row.also else ""),
         ]
         for row in beaten[:most]
     ]

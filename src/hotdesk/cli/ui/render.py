@@ -174,6 +174,13 @@ def folded(text: str, size: int, indent: int = 2) -> str:
     return "\n".join(" " * begin + line for line in lines)
 
 
+def hanging(begin: str, text: str) -> str:
+    """A beginning with the text beside it, which goes on below itself where the terminal ends."""
+    before = width(begin)
+    room = max(columns() - before, NARROWEST)
+    return begin + folded(text, room, 0).replace("\n", "\n" + " " * before)
+
+
 def paragraph(text: str, *styles: str, indent: int = 0) -> None:
     """An answer in words: broken between words where the terminal ends; one line in a pipe."""
     echo(style(folded(text, columns(), indent), *styles))

@@ -124,7 +124,9 @@ def _is_job(word: str, rest: list[str], desk: str) -> bool:
 
 
 def _there(jobs: Iterable[str]) -> str:
-    return f"There are: {', '.join(jobs)}." if jobs else "It has none here: hotdesk init shows how."
+    return (
+        f"There are: {', '.join(jobs)}." if jobs else "hotdesk.toml has no job here: hotdesk init shows how."
+    )
 
 
 def _more(desk: str, job: str, rest: list[str]) -> Usage:
@@ -145,8 +147,8 @@ def _lacks(word: str) -> Usage:
     elif config.jobs:
         fix = f"hotdesk run {word} {next(iter(config.jobs))}   # or: {fix}"
     return Usage(
-        f"`hotdesk run {word}` lacks a word.",
-        f"If {word} is the desk, what to run there is missing; if it is a job, the desk before it is."
-        f" {_there(config.jobs)}",
+        f"`hotdesk run {word}` is incomplete.",
+        f"If {word} is a desk, add what to run there; if it is a job, put the desk before it. "
+        f"{_there(config.jobs)}",
         fix,
     )
