@@ -60,7 +60,9 @@ def serving(state: Path) -> Iterator[Served]:
         running = server.Serving(server.config(page), page.board)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
-        yield Served(page)
-        running.should_exit = True
-        thread.join(20)
+        try:
+            yield Served(page)
+        finally:
+            running.should_exit = True
+            thread.join(20)
         assert not thread.is_alive()

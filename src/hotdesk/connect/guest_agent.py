@@ -110,12 +110,17 @@ def report(access: Access) -> Report | None:
         )
     except (subprocess.TimeoutExpired, OSError):
         return None
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return read(done.stdout, done.returncode, here)
+
+
+def read(stdout: bytes, status: int, here: bool) -> Report | None:
+    """What was said there as a report. `here`: the desk is on this computer."""
+    lines = stdout.decode("utf-8", "replace").splitlines()
     watch, state, python = [*(lines[0].split(" ", 2) if lines else []), "", "", ""][:3]
     watched = watch == "idle"
     said = Report() if here and lines else None
     with contextlib.suppress(msgspec.DecodeError):
-        if done.returncode == 0 and lines and not here:
+        if status == 0 and lines and not here:
             said = wire.json(lines[-1], Report)
     if watched:
         said = msgspec.structs.replace(said or Report(silent=True), idle=state or "gone", python=python)

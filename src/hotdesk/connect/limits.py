@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 
@@ -70,25 +71,33 @@ _ASK = (
 )
 
 
+_MOST_SECONDS = 1e12
+
+
 def ask(access: Access) -> Told:
     """Read the limits in force at the desk. Raises `Unreachable`."""
     done = subprocess.run(
-        ssh.question(access, _ASK), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        ssh.question(access, _ASK), stdin=subprocess.DEVNULL, capture_output=True,
         timeout=_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode:
-        why = done.stderr.strip() or f"exit status {done.returncode}"
+        why = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
         raise Unreachable(f"{access.desk} cannot be asked.", why, f"hotdesk doctor {access.desk}")
-    services, stays, rest, *_ = *done.stdout.split("--\n", 2), "", ""
+    return read(done.stdout)
+
+
+def read(said: bytes) -> Told:
+    """What a desk said of its limits; what cannot be read of it counts as not said."""
+    services, stays, rest, *_ = *said.decode("utf-8", "replace").split("--\n", 2), "", ""
     age, _, text = rest.partition("\n")
     try:
-        said = json.loads(text) if text.strip() else {}
-        limits = {str(k): float(v) for k, v in said.items() if isinstance(v, (int, float))}
-        seconds = float(age or 0)
-    except (ValueError, AttributeError):
-        limits, seconds = {}, 0.0
+        found = wire.json(text, dict[str, Any]) if text.strip() else {}
+    except msgspec.DecodeError:
+        found = {}
+    limits = {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and abs(v) < _MOST_SECONDS}
+    seconds = float(age) if re.fullmatch(r"-?[0-9]{1,12}", age) and found else 0.0
     units = dict(line.split(" ", 1) for line in services.splitlines() if " " in line)
-    left = float(stays) if re.fullmatch(r"\d+\n", stays) else 0.0
+    left = float(stays) if re.fullmatch(r"[0-9]{1,12}\n", stays) else 0.0
     return Told(units=units, limits=limits, age_seconds=seconds, stays_seconds=left)
 
 

@@ -100,7 +100,9 @@ def settings_file(access: Access) -> Path:
 def make_folder(access: Access, folder: str) -> None:
     """Make a folder at the desk, in its home. Raises `Unreachable` when it cannot be made."""
     words = question(access, shlex.join(["mkdir", "-p", "--", folder]))
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode:
         raise Unreachable(
             f"The folder {folder} could not be made at {access.desk}.",

@@ -172,7 +172,7 @@ def read_offers(path: Path) -> list[Offer]:
         rows = document["offers"] if isinstance(document, dict) else document
         kept = [{k: v for k, v in row.items() if k in _READ and v is not None} for row in rows]
         return msgspec.convert(kept, list[Offer])
-    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(
             f"The offers in {path} cannot be read.",
             error.strerror or "" if isinstance(error, OSError) else str(error),

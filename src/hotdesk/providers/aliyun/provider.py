@@ -35,7 +35,7 @@ from hotdesk.providers.aliyun import survey as surveying
 from hotdesk.providers.aliyun.account import Account, ListPrice
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.aliyun.settings import NAME, Settings
-from hotdesk.providers.cloud import hostkeys
+from hotdesk.providers.cloud import hostkeys, replies
 from hotdesk.providers.cloud.address import own_address
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
@@ -120,6 +120,7 @@ class Aliyun:
             list_price=self._list_price,
         )
 
+    @replies.legible("Alibaba Cloud")
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         now = self._clock.now()
         self.account.recalled.sync()

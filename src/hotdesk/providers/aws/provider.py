@@ -30,7 +30,7 @@ from hotdesk.providers.aws.pricing import Storage
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import NAME, Settings
 from hotdesk.providers.aws.survey import StoragePrice
-from hotdesk.providers.cloud import hostkeys
+from hotdesk.providers.cloud import hostkeys, replies
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import Recalled
@@ -126,6 +126,7 @@ class Aws:
         self._storage.forget()  # their prices were requested with the offers
         return found
 
+    @replies.legible("AWS")
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         self.account.recalled.sync()
         with reaching():
