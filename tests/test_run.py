@@ -313,7 +313,7 @@ def test_a_job_that_ignores_the_signal_is_cancelled_and_the_next_has_its_turn(
     which = hotdesk("cancel", "blue")
     assert which.returncode == 2
     assert "--all" in which.stderr
-    assert hotdesk("cancel", "blue", "2").returncode == 0
+    assert hotdesk("cancel", "blue", "2").stdout == "Job 2 is cancelled.\n"
     began = time.monotonic()
     assert hotdesk("cancel", "blue", "1").returncode == 0
     assert time.monotonic() - began < 100

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdesk.cli.commands.cancel import left
 from hotdesk.cli.commands.log import line
 from hotdesk.cli.ui import render
+from hotdesk.core.model import Goal
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.core.steps import Done, Row, Stop
 from tests.conftest import Command
@@ -100,6 +102,13 @@ def test_an_answer_goes_on_below_its_own_beginning_and_loses_no_word() -> None:
         assert {len(line) - len(line.lstrip()) for line in more} == {begin + indent}
         assert " ".join([first, *more]).split() == text.split()
         assert render.folded(text, 1000, indent) == text, "in a pipe nothing is broken"
+
+
+def test_a_cancelled_job_says_what_became_of_its_desk() -> None:
+    """The default is to park, and nobody typed that."""
+    assert left("blue", Goal.PARKED, Goal.PARKED) == "blue is parked, as --then of the job says."
+    assert left("blue", Goal.PARKED, Goal.RUNNING) == "blue stays up; to leave it: hotdesk park blue"
+    assert left("blue", None, Goal.STOPPED) == "blue is stopped."
 
 
 def test_the_journal_says_the_whole_reason_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ class Exposure:
         """Raises `Usage` for a cloud whose desks cannot be opened."""
         if self._opener(provider) is None:
             raise Usage(
-                f"A desk of {provider} cannot be opened to other computers.",
+                f"A desk on {cloud(provider).label} cannot be opened to other computers.",
                 "Its Jupyter listens on this computer's own loopback, and only there.",
                 "hotdesk notebook",
             )

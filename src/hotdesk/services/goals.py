@@ -242,9 +242,11 @@ class Goals:
                 raise named(refused, again) from refused
             if refused.kind is Kind.THROTTLED:
                 raise Overloaded(
-                    f"{provider} is too busy to answer.", refused.message, f"{again}  # again in a minute"
+                    f"{cloud(provider).label} is too busy to answer.",
+                    refused.message,
+                    f"{again}  # again in a minute",
                 ) from refused
-            what = f"The offers of {provider} could not be read."
+            what = f"The offers of {cloud(provider).label} could not be read."
             if cloud(provider).machines:
                 what = "None of your machines could be asked."
             raise question_of(refused, what) from refused

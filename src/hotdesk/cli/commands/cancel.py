@@ -6,6 +6,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
+from hotdesk.core.model import Goal
 from hotdesk.services import forms
 
 
@@ -32,6 +33,8 @@ def command(name: str, number: int | None, *, every: bool, dry_run: bool, as_jso
             views = jobs.views(name, 1_000_000) if chosen else []
             render.json([forms.job(view) for view in views if view.job.number in numbers])
             return
+        row = desks.services.store.find(name)
+        idle = all(job.result is not None for job in desks.services.store.jobs(name))
     if not chosen:
         render.echo(f"{name} has no job that could be cancelled.")
     for job in chosen:
@@ -43,3 +46,12 @@ def command(name: str, number: int | None, *, every: bool, dry_run: bool, as_jso
             render.echo(f"Job {job.number} is cancelled.")
     if dry_run:
         render.echo(render.style("Nothing was done.", "dim"))
+    elif chosen and idle:
+        render.paragraph(left(name, chosen[-1].then, row.goal if row else Goal.GONE))
+
+
+def left(name: str, then: Goal | None, goal: Goal) -> str:
+    """What has become of the desk with its last job."""
+    if goal is Goal.RUNNING:
+        return f"{name} stays up; to leave it: hotdesk park {name}"
+    return f"{name} is {goal}, as --then of the job says." if then is goal else f"{name} is {goal}."

@@ -331,7 +331,8 @@ def rm(numbers: tuple[int, ...], *, over: float | None, dry_run: bool, yes: bool
         for sweep in [] if as_json else found:
             ago = render.duration(desks.services.clock.now() - sweep.over_at, 1)
             size, title = render.size(sweep.bytes / 2**30), render.safe(sweep.title)
-            render.echo(f"sweep {sweep.number}, over for {ago}: {sweep.tasks:,} tasks, {size}  {title}")
+            text = f"sweep {sweep.number}, over for {ago}: {sweep.tasks:,} tasks, {size}  {title}"
+            render.paragraph(text, indent=2)
         if found and not dry_run:
             if not yes:
                 raise NeedsDecision(
