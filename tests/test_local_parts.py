@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -17,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdesk.connect.keys import desk_keys
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Want
+from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.local import offers as hardware
 from hotdesk.providers.local import paths, records
 from hotdesk.providers.local.provider import Local
@@ -164,6 +167,24 @@ def test_a_socket_s_path_is_never_too_long(tmp_path: Path) -> None:
     assert environment.tmux_folder(Path("/s/disks/blue"), "m:abc") == Path("/s/disks/blue/run")
     far = environment.tmux_folder(Path("/" + "x" * 90), "m:abc")
     assert far.name == f"hotdesk-{os.getuid()}-abc"
+
+
+@pytest.mark.tools("ssh")
+def test_a_killed_supervisor_leaves_no_folder_of_sockets_in_tmp(tmp_path: Path) -> None:
+    state = tmp_path / ("x" * 90)
+    local, folders = Local(state, functools.partial(desk_keys, state)), paths.Folders.of(state)
+    offer = next(o for o in local.offers(Want()) if o.instance_type == "local.cpu")
+    order = LaunchOrder(desk="blue", born=1.5, generation=1, attempt=0, offer=offer)
+    folder = folders.machines / "blue-1"
+    folder.mkdir(parents=True)
+    mark = records.mark_of(folder)
+    machine = records.Machine(id="blue-1", order=order, keys=desk_keys(state, "blue"), mark=mark)
+    records.write(folder / "machine.json", machine)
+    outside = environment.tmux_folder(folders.disks / "blue", mark)
+    outside.mkdir(mode=0o700)
+    assert not outside.is_relative_to(tmp_path)
+    local.delete("blue-1")
+    wait_for(lambda: not folder.exists() and not outside.exists())
 
 
 # ---- the environment ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import msgspec
 
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.providers.local.runtime import clock, environment, locks, spawn
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import is_locked
 
@@ -133,6 +133,8 @@ def main() -> int:
         if picture and picture.order.source_id == id_ and picture.phase == records.Taking.BAKING:
             end_worker(image.with_suffix(".lock"), seconds=5.0)
     stop(folder, machine.mark if machine else records.mark_of(folder))  # it may be running without its record
+    if machine is not None:  # its supervisor does so too, unless it was killed
+        environment.clear_up(folders.disks / machine.order.desk, machine.mark)
     run = records.read(folder / "run.json", records.Run)
     if run is not None and run.phase != records.RunPhase.STOPPED:
         changed = msgspec.structs.replace(run, phase=records.RunPhase.STOPPED, progress=None)
