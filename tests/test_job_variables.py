@@ -309,7 +309,14 @@ def test_a_job_is_not_begun_without_its_values(tmp_path: Path) -> None:
         (tmp_path / "state" / "variables" / f"{job.id}.json").unlink()
         store.put(Desk(name="blue", goal=Goal.RUNNING, since=0.5, created_at=0.5, provider="local"))
         access = Access(
-            desk="blue", host="", port=1, user="", key_path="", known_hosts_path="", alias="", notebook_port=1
+            desk="blue",
+            host="h",
+            port=1,
+            user="me",
+            key_path="",
+            known_hosts_path="",
+            alias="",
+            notebook_port=1,
         )
         runs = Runs(store=store, clock=SystemClock(), access=lambda desk: access, settle=lambda name: None)
         with pytest.raises(NeedsDecision, match="TOKEN has no value"):
