@@ -36,15 +36,33 @@ class Describing:
         s = self.services
         return template.export(s.goals, name, s.views.access)
 
-    def images(self, name: str | None = None) -> KeptImages:
+    def images(
+        self,
+        name: str | None = None,
+        *,
+        verify: bool = False,
+        copy_to: Path | None = None,
+        copy_from: Path | None = None,
+    ) -> KeptImages:
         """The images of all desks, or of one: where each is, how big, for how much, and until when it stays.
 
-        Raises `Unknown` for a desk that there is not.
+        `copy_from` and `copy_to`: before that, those in this computer's store are mended from, or copied to,
+        a store on another disk, below this folder; what is there is not copied again. `verify`: those here
+        are read again, every byte. Raises `Unknown` for a desk that there is not, `Usage` for a folder that
+        is not there, `NotAllowed` where a copy cannot be made.
         """
         from hotdesk.services import images
 
-        s = self.services
-        return images.images(s.store, s.clouds, s.clock, name)
+        s, only, done = self.services, name or "", []
+        if name and copy_from is not None and s.store.find(name) is None:
+            name = None  # of a computer that was lost: it is no desk here yet
+        elif name:
+            s.store.desk(name)
+        for folder, back in ((copy_from, True), (copy_to, False)):
+            if folder is not None:
+                done += images.copied(s.clouds, folder, only, back=back, on_wait=s.on_wait)
+        found = images.images(s.store, s.clouds, s.clock, name, verify=verify, on_wait=s.on_wait)
+        return {**found, "copied": done}
 
     def config(self, name: str | None = None) -> list[Setting]:
         """Which value of each setting counts, and where it comes from; of one desk, or of everything.

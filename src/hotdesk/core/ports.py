@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.errors import Kind, Refused
@@ -143,6 +143,34 @@ class Pool(Protocol):
 
     def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
         """Take such a folder into the store as a verified image. Idempotent."""
+        ...
+
+
+SECOND = "hotdesk-images"  # below a folder that a person names: the store of second copies
+
+
+class Copied(Value, frozen=True):
+    """An image that is in a second store now."""
+
+    id: str
+    desk: str
+    bytes: int  # of files that were not there yet
+
+
+@runtime_checkable
+class Copier(Protocol):
+    """Optional: this computer's store of images, which can be read again, and copied to another disk."""
+
+    def reread(self, image_id: str, progress: OnProgress) -> str:
+        """Read every byte of an image from the disk; "" if it is whole, else what is damaged."""
+        ...
+
+    def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
+        """Copy the images of a desk ("": of all) to the store below a folder, or `back` from there.
+
+        Each is read back there. `back` mends images that are damaged here, and brings those that are newer
+        than what is here. Raises `Refused`.
+        """
         ...
 
 

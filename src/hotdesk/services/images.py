@@ -2,25 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import NotAllowed, Refused, Usage
 from hotdesk.core.model import Desk, Image, Phase, Survey
 from hotdesk.core.money import Amount
-from hotdesk.core.ports import Clock
+from hotdesk.core.ports import SECOND, Clock, Copier, OnProgress
+from hotdesk.core.steps import Wait
 from hotdesk.loop.clouds import Clouds
-from hotdesk.services.move_shapes import KeptImage, KeptImages
+from hotdesk.providers import registry
+from hotdesk.services.move_shapes import CopiedImage, KeptImage, KeptImages
 from hotdesk.state.store import Store
 
 
-def images(store: Store, clouds: Clouds, clock: Clock, name: str | None = None) -> KeptImages:
-    """The images of all desks of this computer, or of one. Raises `Unknown` for a desk that there is not."""
+def images(
+    store: Store,
+    clouds: Clouds,
+    clock: Clock,
+    name: str | None = None,
+    *,
+    verify: bool = False,
+    on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+) -> KeptImages:
+    """The images of all desks of this computer, or of one. Raises `Unknown` for a desk that there is not.
+
+    `verify`: those in this computer's store are read again, every byte.
+    """
     desks = [store.desk(name)] if name else store.desks()
     used = {one.provider for desk in desks for one in desk.former}
     looks = clouds.look_at_each(clouds.in_sight() | used)
     found = [row for desk in desks for row in _of(desk, looks, clock.now())]
+    if verify and isinstance(pool := clouds.provider(registry.DEFAULT), Copier):
+        for row in found:
+            if cloud(row["provider"]).pooled and row["verified"]:
+                row["damage"] = pool.reread(row["id"], _told(row["desk"], row["id"], on_wait))
     unread = sorted(where for where, look in looks.items() if look.unread or look.closed)
-    return {"images": found, "unread": unread}
+    return {"images": found, "copied": [], "unread": unread}
+
+
+def copied(
+    clouds: Clouds,
+    folder: Path,
+    desk: str = "",
+    *,
+    back: bool,
+    on_wait: Callable[[str, Wait], None],
+) -> list[CopiedImage]:
+    """Copy the images in this computer's store to the one below a folder, or mend them from there.
+
+    Raises `Usage` for a folder that is not there, `NotAllowed` where a disk is full or a copy is not whole.
+    """
+    if not folder.is_dir() or (back and not (folder / SECOND).is_dir()):
+        what = f"{folder} holds no copies of images." if folder.is_dir() else f"There is no folder {folder}."
+        why = "It must be there, so that a disk that is not mounted is noticed."
+        raise Usage(what, why, f"hotdesk images --copy-to {shlex.quote(str(folder))}")
+    pool = clouds.provider(registry.DEFAULT)
+    assert isinstance(pool, Copier)
+    done: list[CopiedImage] = []
+    try:
+        for one in pool.copies(str(folder), desk, _told(desk, "images", on_wait), back=back):
+            done.append({"id": one.id, "desk": one.desk, "bytes": one.bytes})
+    except (Refused, OSError) as no:
+        fix = (no.fix if isinstance(no, Refused) else "") or f"df -h {shlex.quote(str(folder))}"
+        whole = ", ".join(one["id"] for one in done) or "none"
+        said = no.message if isinstance(no, Refused) else str(no)
+        raise NotAllowed(
+            f"Not all images were copied: {said.rstrip('.')}.", f"Copied and read back: {whole}.", fix
+        ) from no
+    return done
+
+
+def _told(desk: str, what: str, on_wait: Callable[[str, Wait], None]) -> OnProgress:
+    def tell(share: float, words: str) -> None:
+        on_wait(desk, Wait(seconds=0.0, why=f"{what}: {words}, {100 * share:.0f} %"))
+
+    return tell
 
 
 def _of(desk: Desk, looks: dict[str, Survey], now: float) -> Iterator[KeptImage]:
@@ -67,6 +126,7 @@ def _row(desk: Desk, provider: str, image: Image, mine: Sequence[Image], now: fl
         "verified": image.verified,
         "until": until,
         "why": why,
+        "damage": None,
     }
 
 

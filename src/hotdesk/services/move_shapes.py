@@ -63,10 +63,20 @@ class KeptImage(TypedDict):
     verified: bool  # read back, and complete
     until: float | None  # kept until then, in a place that the desk has left; null: not for a time
     why: str  # what it is there for
+    damage: str | None  # "" where it was read again now and is whole; null: it was not read
+
+
+class CopiedImage(TypedDict):
+    """An image that was copied to a second store, or back from it."""
+
+    id: str
+    desk: str
+    bytes: int  # of files that were not there yet
 
 
 class KeptImages(TypedDict):
     """The images of desks, in every place in use."""
 
     images: list[KeptImage]
+    copied: list[CopiedImage]
     unread: list[str]  # places that could not be looked at in full

@@ -112,6 +112,11 @@ class Store:
     def is_verified(self, pack: Pack) -> bool:
         return self._verified.get(pack.path.name) == pack.signature
 
+    def doubt(self, packs: Iterable[Pack]) -> None:
+        """Forget that packs were verified; the next check reads them."""
+        for pack in packs:
+            self._verified.pop(pack.path.name, None)
+
     def check(self, packs: Iterable[Pack], on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Verify packs by reading every chunk from the disk; drop those that are damaged."""
         jobs = [pack for pack in packs if pack.path in self.packs and not self.is_verified(pack)]

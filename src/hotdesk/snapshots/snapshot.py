@@ -46,18 +46,26 @@ from hotdesk.snapshots.tree import (
 __all__ = ["Captured", "Progress", "capture", "changed", "compare", "forget", "remove", "restore", "verify"]
 
 
-def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None) -> None:
+def verify(
+    manifest_path: Path,
+    store: Path,
+    *,
+    anew: bool = False,
+    progress: Progress = lambda fraction, what: None,
+) -> None:
     """Check that the image can be restored, by reading every chunk it needs back from the disk.
 
     Packs that were verified before, and whose size, times and inode have not changed since, are not read
-    again. Raises `Refused(CORRUPT)`, naming what is damaged and a file that needs it; the next capture then
-    writes the chunks of damaged packs again.
+    again, unless `anew`: a disk may lose what was written long ago. Raises `Refused(CORRUPT)`, naming what is
+    damaged and a file that needs it; the next capture then writes the chunks of damaged packs again.
     """
     with opened(store) as chunks:
         manifest, _ = need_manifest(manifest_path, chunks)
         need_chunks(manifest, chunks)
         needed = {name for entry in manifest.entries for name in digests(entry)}
         packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
+        if anew:
+            chunks.doubt(packs.values())
         todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
         steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
         chunks.check(todo, steps.add)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -234,18 +234,10 @@ def push(
         line.send(b"M", manifest_path.read_bytes())
         _, lacks = line.receive(b"N")
         wanted = {lacks[at : at + DIGEST] for at in range(0, len(lacks), DIGEST)}
-        places = sorted({(*_place(chunks, name), name) for name in wanted})
         done = 0
-        for (path, number), group in groupby(places, key=lambda place: place[:2]):
-            names = {name for _, _, name in group}
-            pack = chunks.packs[Path(path)]
-            try:
-                data = memoryview(read_chunks(pack, number))
-            except Damaged as damage:
-                raise corrupt(damage, store) from damage
-            some = [(name, data[a:b]) for name, a, b in pack.frames[number].chunks() if name in names]
+        for some in frames(chunks, wanted):
             _send(line, some)
-            done += len(names)
+            done += len(some)
             progress(done / len(wanted), "sending files")
         sent = line.sent
         line.send(b"D")
@@ -254,9 +246,25 @@ def push(
         return sent
 
 
-def _place(chunks: Store, name: bytes) -> tuple[str, int]:
-    pack, number = chunks.place(name)
-    return str(pack.path), number
+def frames(chunks: Store, wanted: Collection[bytes]) -> Iterator[list[tuple[bytes, Buffer]]]:
+    """These chunks with their content, in the order in which a store has them.
+
+    Raises `KeyError` for one that is not there, `Refused` (CORRUPT) if it cannot be read.
+    """
+
+    def place(name: bytes) -> tuple[str, int]:
+        pack, number = chunks.place(name)
+        return str(pack.path), number
+
+    places = sorted((*place(name), name) for name in {*wanted})
+    for (path, number), group in groupby(places, key=lambda place: place[:2]):
+        names = {name for _, _, name in group}
+        pack = chunks.packs[Path(path)]
+        try:
+            data = memoryview(read_chunks(pack, number))
+        except Damaged as damage:
+            raise corrupt(damage, chunks.folder) from damage
+        yield [(name, data[a:b]) for name, a, b in pack.frames[number].chunks() if name in names]
 
 
 def take(line: Line, store: Path, manifest_path: Path) -> None:

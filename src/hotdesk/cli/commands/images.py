@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.live import Live
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
 @options.name_or_only
+@click.option("--verify", is_flag=True, help="Read those on this computer again, every byte.")
+@click.option(
+    "--copy-to",
+    type=_FOLDER,
+    metavar="FOLDER",
+    help="Copy those on this computer to another disk; only what is not there yet.",
+)
+@click.option(
+    "--copy-from",
+    type=_FOLDER,
+    metavar="FOLDER",
+    help="Mend damaged ones from such a copy, and bring those that are missing here.",
+)
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    name: str | None,
+    *,
+    verify: bool,
+    copy_to: Path | None,
+    copy_from: Path | None,
+    as_json: bool,
+) -> None:
     """List the images of your desks: where each is, its size, its price, and until when it stays.
 
     An image in a place that a desk has left stays for a time (`hotdesk move --keep-old`); then the next
-    command on the desk deletes it, and so does `hotdesk gc --yes`. Exits with 5 if a place could not be read.
+    command on the desk deletes it, and so does `hotdesk gc --yes`. Exits with 5 if a place could not be read,
+    or an image is damaged.
     """
-    with options.open_desks() as desks:
-        found = desks.images(name)
+    with Live() as live, options.open_desks(live) as desks:
+        found = desks.images(name, verify=verify, copy_to=copy_to, copy_from=copy_from)
+    damaged = [one for one in found["images"] if one["damage"]]
     if as_json:
         render.json(found)
     elif found["images"]:
@@ -31,14 +59,26 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
                 render.size(one["bytes"] / 2**30),
                 str(one["told_per_month"] or f"{one['usd_per_month']:.2f}"),
                 render.moment(one["until"]) if one["until"] else "",
-                render.safe(one["why"]),
+                render.safe(one["why"]) + (", whole" if one["damage"] == "" else ""),
             ]
             for one in found["images"]
         ]
         render.echo(render.table(heads, rows, right=("SIZE", "$/MONTH"), broken=True))
-    else:
+    elif not found["copied"]:
         render.echo("There is no image of any desk." if name is None else f"{name} has no image.")
+    for copy in found["copied"]:
+        render.note(
+            f"{copy['id']} is in both places, read back: {render.size(copy['bytes'] / 2**30)} copied."
+        )
+    for desk in sorted({one["desk"] for one in found["copied"]} - {one["desk"] for one in found["images"]}):
+        render.note(f"{desk} is no desk here yet: hotdesk up {desk}   # continues from its image")
+    for one in damaged:
+        render.note(f"{one['id']} is damaged: {one['damage']}")
+    if damaged:
+        render.note(
+            "A copy mends it: hotdesk images --copy-from FOLDER; else park the desk again while it runs."
+        )
     for where in found["unread"]:
         render.note(f"{where} could not be read in full: what is there is not known.")
-    if found["unread"]:
+    if found["unread"] or damaged:
         ctx.exit(5)

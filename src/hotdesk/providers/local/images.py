@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Phase
-from hotdesk.core.ports import OnProgress
+from hotdesk.core.ports import SECOND, Copied, OnProgress
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -200,6 +200,46 @@ class Images:
             )
             records.write(self.folders.image(order.name), picture)
 
+    def reread(self, image_id: str, progress: OnProgress) -> str:
+        """What is damaged in an image, by reading every chunk of it from the disk; "" if nothing is."""
+        from hotdesk.snapshots import snapshot
+
+        try:
+            self.whole(image_id)
+            with locked(self.folders.root / "store.lock", shared=True):
+                manifest = self.folders.manifest(image_id)
+                snapshot.verify(manifest, self.folders.store, anew=True, progress=progress)
+        except Refused as no:
+            return no.message
+        return ""
+
+    def copies(self, folder: Path, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
+        """Copy images to the store below this folder, or back; see `core.ports.Copier`."""
+        from hotdesk.snapshots import second
+
+        self.folders.make()
+        other = Folders(folder / SECOND)
+        source, target = (other, self.folders) if back else (self.folders, other)
+        other.images.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for id_, picture in _newest_first(source, desk):
+            if back and not self._needs(id_, picture, progress):
+                continue
+            with locked(self.folders.root / "store.lock", shared=True):
+                count = second.copy(
+                    source.manifest(id_), source.store, target.manifest(id_), target.store, progress=progress
+                )
+                records.write(target.image(id_), picture)
+            yield Copied(id=id_, desk=picture.order.desk, bytes=count)
+
+    def _needs(self, id_: str, picture: records.Picture, progress: OnProgress) -> bool:
+        """Whether an image of the second store is damaged here, or is newer than all that is here."""
+        if self.picture(id_) is not None:
+            return bool(self.reread(id_, progress))
+        return all(
+            image.age < (picture.order.generation, picture.taken_at)
+            for image in looking.survey(self.folders).of(picture.order.desk).images
+        )
+
     def being_baked(self, source_id: str) -> bool:
         for file in looking.names(self.folders.images):
             picture = self.picture(id_) if (id_ := file.removesuffix(".json")) != file else None
@@ -227,6 +267,17 @@ class Images:
             lock_fd=lock_fd,
             log=self.folders.images / f"{image_id}.log",
         )
+
+
+def _newest_first(folders: Folders, desk: str) -> list[tuple[str, records.Picture]]:
+    """The verified images of a desk ("": of all) in a store."""
+    found = []
+    for file in looking.names(folders.images):
+        id_ = file.removesuffix(".json")
+        picture = records.read(folders.image(id_), records.Picture) if plain(id_) and id_ != file else None
+        if picture and picture.verified and desk in {"", picture.order.desk}:
+            found.append((picture.order.generation, picture.taken_at, id_, picture))
+    return [(id_, picture) for _, _, id_, picture in sorted(found, key=lambda row: row[:3], reverse=True)]
 
 
 def check_source(

@@ -10,13 +10,13 @@ import contextlib
 import getpass
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, KeyRing, OnProgress
+from hotdesk.core.ports import Access, Copied, KeyRing, OnProgress
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -74,6 +74,12 @@ class Local:
 
     def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
         self.images.pack(order, Path(disk), progress)
+
+    def reread(self, image_id: str, progress: OnProgress) -> str:
+        return self.images.reread(image_id, progress)
+
+    def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
+        return self.images.copies(Path(folder), desk, progress, back=back)
 
     def space(self) -> dict[str, int]:
         """Disks by desk; the images of all share their content."""

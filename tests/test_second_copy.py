@@ -1,0 +1,173 @@
+"""Images on another disk: copied, read back, and what is damaged or missing here brought from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.api import Hotdesk
+from hotdesk.core.errors import NotAllowed, Unknown, Usage
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.steps import BakeOrder
+from hotdesk.providers.local.provider import Local
+from tests.conftest import Command
+
+
+class Computer:
+    """A state folder with parked desks whose homes were packed here."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.local = Local(state, lambda desk: pytest.fail("no keys are needed"))
+        self.desks = Hotdesk(state)
+
+    def park(self, desk: str, generation: int, **files: bytes) -> str:
+        disk = self.state.parent / f"{self.state.name}-{desk}-{generation}"
+        for name, content in files.items():
+            (disk / "home").mkdir(parents=True, exist_ok=True)
+            (disk / "home" / name).write_bytes(content)
+        order = BakeOrder(
+            desk=desk, born=1.0, generation=generation, attempt=0, source_id=f"machine-{generation}",
+            started_at=float(generation), region="local",
+        )  # fmt: skip
+        self.local.pack(order, str(disk), lambda share, words: None)
+        self.know(desk)
+        return order.name
+
+    def know(self, desk: str) -> None:
+        row = Desk(name=desk, goal=Goal.PARKED, since=1.0, created_at=1.0, provider="local")
+        self.desks.services.store.put(row)
+
+    def packs(self) -> list[Path]:
+        return sorted((self.state / "local" / "store" / "packs").glob("*.pack"))
+
+    def content(self, image: str, name: str) -> bytes:
+        folder = self.state / f"restored-{image}"
+        return (Path(self.local.unpack(image, str(folder), lambda share, words: None)) / name).read_bytes()
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Computer]:
+    made = Computer(tmp_path / "mine")
+    yield made
+    made.desks.services.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    (tmp_path / "disk").mkdir()
+    return tmp_path / "disk"
+
+
+def rot(pack: Path) -> None:
+    """A byte goes bad, which neither size nor time shows."""
+    seen = pack.stat()
+    pack.chmod(0o600)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    with pack.open("r+b") as file:
+        file.write(content)
+    os.utime(pack, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def noise(seed: int, size: int = 300_000) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def test_only_what_is_not_there_is_copied_and_each_is_read_back(mine: Computer, disk: Path) -> None:
+    shared = noise(1)
+    blue, red = mine.park("blue", 1, a=shared), mine.park("red", 1, a=shared, b=noise(2))
+    first = mine.desks.images(copy_to=disk)["copied"]
+    assert {one["id"]: one["bytes"] for one in first} in (
+        {blue: 300_000, red: 300_000},
+        {blue: 0, red: 600_000},
+    )
+    assert [one["bytes"] for one in mine.desks.images(copy_to=disk)["copied"]] == [0, 0]
+    later = mine.park("blue", 2, a=shared, c=b"new")
+    assert {one["id"]: one["bytes"] for one in mine.desks.images("blue", copy_to=disk)["copied"]} == {
+        later: 3, blue: 0
+    }  # fmt: skip
+
+
+def test_what_rots_is_found_by_reading_and_mended_from_the_copy(mine: Computer, disk: Path) -> None:
+    blue = mine.park("blue", 1, a=noise(1))
+    mine.desks.images(copy_to=disk)
+    assert [one["damage"] for one in mine.desks.images()["images"]] == [None], "it was not read"
+    assert [one["damage"] for one in mine.desks.images(verify=True)["images"]] == [""]
+    [pack] = mine.packs()
+    rot(pack)
+    [found] = mine.desks.images(verify=True)["images"]
+    assert "a is lost" in str(found["damage"])
+    mended = mine.desks.images(copy_from=disk, verify=True)
+    assert [(one["id"], one["bytes"]) for one in mended["copied"]] == [(blue, 300_000)]
+    assert [one["damage"] for one in mended["images"]] == [""]
+    assert mine.content(blue, "a") == noise(1)
+    assert mine.desks.images(copy_from=disk)["copied"] == [], "what is whole is left as it is"
+
+
+def test_a_copy_that_is_damaged_mends_nothing_and_spoils_nothing(mine: Computer, disk: Path) -> None:
+    blue = mine.park("blue", 1, a=noise(1))
+    mine.desks.images(copy_to=disk)
+    [pack] = (disk / "hotdesk-images" / "store" / "packs").glob("*.pack")
+    rot(pack)
+    rot(mine.packs()[0])
+    with pytest.raises(NotAllowed, match="is damaged"):
+        mine.desks.images(copy_from=disk)
+    assert [one["id"] for one in mine.desks.images()["images"]] == [blue]
+
+
+def test_another_computer_gets_the_newest_and_never_goes_back(
+    mine: Computer, disk: Path, tmp_path: Path
+) -> None:
+    mine.park("blue", 1, a=b"monday")
+    newest = mine.park("blue", 2, a=b"tuesday")
+    mine.desks.images(copy_to=disk)
+    other = Computer(tmp_path / "other")
+    with other.desks:
+        assert [one["id"] for one in other.desks.images(copy_from=disk)["copied"]] == [newest]
+        assert other.content(newest, "a") == b"tuesday"
+        other.park("blue", 3, a=b"wednesday")
+        other.local.delete(newest)
+        assert other.desks.images(copy_from=disk)["copied"] == [], "what is here is newer"
+
+
+def test_a_disk_that_is_not_there_is_noticed(mine: Computer, disk: Path) -> None:
+    mine.park("blue", 1, a=b"monday")
+    with pytest.raises(Usage, match="There is no folder"):
+        mine.desks.images(copy_to=disk / "not mounted")
+    with pytest.raises(Usage, match="holds no copies"):
+        mine.desks.images(copy_from=disk)
+    with pytest.raises(Unknown):
+        mine.desks.images("red", copy_to=disk)
+    assert list(disk.iterdir()) == []
+
+
+def test_as_typed(hotdesk: Command, tmp_path: Path) -> None:
+    """A desk is parked and copied; its computer is lost; on the next one it comes back from the copy."""
+    disk = tmp_path / "usb"
+    disk.mkdir()
+    assert hotdesk("up", "blue").returncode == 0
+    hotdesk("ssh", "blue", "--", "echo kept > file")
+    assert hotdesk("park", "blue").returncode == 0
+    done = hotdesk("images", "--copy-to", str(disk))
+    assert done.returncode == 0, done.stderr
+    assert "is in both places, read back" in done.stderr
+    assert "whole" in hotdesk("images", "--verify").stdout
+    assert hotdesk("down", "blue", "--yes").returncode == 0
+    (tmp_path / "state").rename(tmp_path / "lost")
+    back = hotdesk("images", "blue", "--copy-from", str(disk))
+    assert back.returncode == 0, back.stderr
+    assert "blue is no desk here yet: hotdesk up blue" in back.stderr
+    again = json.loads(hotdesk("images", "--copy-from", str(disk), "--json").stdout)
+    assert (again["copied"], again["unread"]) == ([], [])
+    up = hotdesk("up", "blue")
+    assert up.returncode == 0, up.stderr
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+    nowhere = hotdesk("images", "--copy-to", str(tmp_path / "none"))
+    assert nowhere.returncode == 2
+    assert "There is no folder" in nowhere.stderr
