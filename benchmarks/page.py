@@ -1,6 +1,7 @@
 """How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
 
 `--soak MINUTES` also leaves the page open so long, while ten desks change each second, and prints what grows.
+`--aws` prints only the memory with three desks in a fake AWS, which is surveyed while five browsers look.
 `--beside ADDRESS` visits another page by turns with ours, such as a prototype, and prints the ratio.
 
 A made state of 50 desks, 1,000 ended jobs, a month of bills, and the 60,000 offers of benchmarks/offers.py;
@@ -12,6 +13,7 @@ the median are printed. "Usable" is when all 50 desks are drawn. Painted: two fr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
 import os
@@ -24,11 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.offers import rows
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
+from hotdesk.web.asking import LINGER_SECONDS
 from hotdesk.web.server import STATIC
 from tests.web_rig import Web, browser, weeks
 
@@ -97,9 +100,13 @@ def visited(web: Web, page: Page) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--visits", type=int, default=5)
+    parser.add_argument("--aws", action="store_true")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--beside", default="", metavar="ADDRESS")
     asked = parser.parse_args()
+    if asked.aws:
+        in_a_cloud()
+        return
     with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
         state = Path(folder) / "state"
         os.environ |= {"HOTDESK_STATE": str(state), "HOTDESK_OFFLINE": "1", "HOME": folder}
@@ -167,7 +174,72 @@ def measured(web: Web, state: Path, visits: int, beside: str) -> None:
         for _ in range(4):
             context.new_page().goto(web.place)
         page.wait_for_timeout(3000)
-        print(f"{'memory of the server, six windows':40} {memory(web.process.pid):7.0f} MB (target 60)")
+        print_memory(web, "six windows")
+
+
+def print_memory(web: Web, when: str) -> None:
+    """Of the server, and of what asks the clouds for it."""
+    print(f"{f'memory of the server, {when}':40} {memory(web.process.pid):7.0f} MB (target 60)")
+    for process in beside(web):
+        print(f"{'  of what asks the clouds':40} {memory(process):7.0f} MB (target 120)")
+
+
+def beside(web: Web) -> list[int]:
+    """The processes that the server has started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z" and int(parent) == web.process.pid:
+                found.append(int(process.name))
+    return found
+
+
+def in_a_cloud() -> None:
+    """Three parked desks in a fake AWS: surveyed; then with the bill and what is left over asked for."""
+    import pytest
+    from tests.fake_ec2.process import FakeEc2
+
+    from tests.light.desk import REGION, known
+
+    with (
+        tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+        FakeEc2() as fake,
+    ):
+        state = Path(folder) / "state"
+        patch.setenv("HOME", folder)
+        patch.setenv("HOTDESK_STATE", str(state))
+        known(fake, patch)
+        weeks(state, jobs=100, desks=0)
+        with Store(state) as store:
+            now = SystemClock().now()
+            want = Want(instance_type="g6.xlarge", regions=(REGION,))
+            for name in ("one", "two", "three"):
+                desk = Desk(name=name, goal=Goal.PARKED, provider="aws", since=now, created_at=now, want=want)
+                store.put(desk)
+        web = Web()
+        try:
+            with browser() as chosen:
+                context = chosen.new_context()
+                page = context.new_page()
+                page.goto(web.link)
+                for _ in range(4):
+                    context.new_page().goto(web.place)
+                page.wait_for_selector(".state:has-text('without a machine')", timeout=120_000)
+                page.wait_for_timeout(10_000)
+                print_memory(web, "five windows")
+                page.goto(f"{web.place}/#/money")
+                page.wait_for_selector("text=Nothing is left over", timeout=120_000)
+                page.wait_for_selector(".plot .bar", timeout=120_000)
+                print_memory(web, "after the bill")
+            began = time.perf_counter()
+            while beside(web) and time.perf_counter() - began < 10 * LINGER_SECONDS:
+                time.sleep(0.5)
+            print(f"{'it is gone after':40} {time.perf_counter() - began:7.0f} s")
+            print_memory(web, "when nobody looks")
+        finally:
+            web.end()
 
 
 def print_scroll(page: Page) -> None:

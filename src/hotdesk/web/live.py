@@ -21,12 +21,12 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.loop import autopark
 from hotdesk.parallel import every
 from hotdesk.services import Services, forms
-from hotdesk.services.defects import written_down
 from hotdesk.services.forwarding import Forward
 from hotdesk.services.view import View
 from hotdesk.state.store import Store
 from hotdesk.system import ticks
-from hotdesk.web import amounts
+from hotdesk.web import amounts, asking
+from hotdesk.web.asking import Asker, Look, defect, words
 
 Things = dict[str, dict[str, Any]]
 
@@ -135,10 +135,10 @@ def _event(name: str, what: object) -> bytes:
 
 
 class Watch:
-    """Reads the journal and surveys the clouds, each in a thread of its own, while somebody looks."""
+    """Reads the journal and has the clouds surveyed, each in a thread of its own, while somebody looks."""
 
-    def __init__(self, state: Path, board: Board) -> None:
-        self.state, self.board = state, board
+    def __init__(self, state: Path, board: Board, asker: Asker) -> None:
+        self.state, self.board, self.asker = state, board, asker
         self._journal: Store | None = None
         self._change = 0
         self._desks: Hotdesk | None = None
@@ -172,7 +172,8 @@ class Watch:
 
     def _look(self) -> None:
         if not self.board.watched:
-            if self._desks is not None:  # what asks the clouds goes when nobody looks
+            self.asker.rest()  # what asks the clouds goes when nobody looks
+            if self._desks is not None:
                 self._desks.close()
                 self._desks = None
             self.look_now()
@@ -187,23 +188,27 @@ class Watch:
         try:
             if not self.board.parts["desks"]:  # a survey may take long: their names are known at once
                 self._show(services, self._unseen(services, ""), now)
-            pause = self._survey(self._desks, now)
+            pause = self._survey(services, now)
         except HotdeskError as error:
-            self._blind(services, error, now)
+            self._blind(services, words(error), now)
         except Exception as error:
-            what, why, fix = written_down(error)
-            self._blind(services, HotdeskError(what, why, fix), now)
+            self._blind(services, defect(error), now)
         if self._due == math.inf:
             self._due = ticks() + pause
 
-    def _survey(self, desks: Hotdesk, now: float) -> float:
+    def _survey(self, services: Services, now: float) -> float:
         """Show what is; seconds until the next look."""
-        views, services = desks.ls(), desks.services
+        status, said = self.asker.ask(asking.LOOK)
+        if status != asking.OK:
+            self._blind(services, msgspec.json.decode(said)["error"], now)
+            return STEADY * LEAST_SECONDS
+        seen = msgspec.json.decode(said, type=dict[str, Look])["answer"]
+        views = seen.views
         self._show(services, views, now)
         look = {
             "at": now,
             "error": None,
-            "others": {name: list(owners) for name, owners in services.clouds.others().items()},
+            "others": {name: list(owners) for name, owners in seen.others.items()},
             "watcher": services.store.holder("@watch").partition(" ")[0],
             "frozen": services.store.frozen,
         }
@@ -211,14 +216,13 @@ class Watch:
         if any(view.left for view in views):
             autopark.begin(self.state)
         moving = any(view.phase in MOVING or view.holder for view in views)
-        polls = [look.poll_seconds for look in services.clouds.looks.values()]
-        return max(LEAST_SECONDS, *polls, 0.0) * (1.0 if moving else STEADY)
+        return max(LEAST_SECONDS, seen.poll_seconds) * (1.0 if moving else STEADY)
 
-    def _blind(self, services: Services, error: HotdeskError, now: float) -> None:
+    def _blind(self, services: Services, error: dict[str, Any], now: float) -> None:
         """No cloud could be asked: what was seen stands, and is said to be old."""
         with contextlib.suppress(HotdeskError):
-            self._show(services, self._unseen(services, error.why or error.what), now)
-        self.board.tell_soon("look", {"last": {"at": now, "error": words(error)}})
+            self._show(services, self._unseen(services, error["why"] or error["what"]), now)
+        self.board.tell_soon("look", {"last": {"at": now, "error": error}})
 
     def _unseen(self, services: Services, why: str) -> list[View]:
         return [
@@ -251,8 +255,3 @@ class Watch:
         before = self.board.parts["desks"].get(view.name, fields)
         lost = {name: fields[name] for name in ("phase", "goal", "why")}
         return {**fields, **before, **lost, "known_at": self._known.get(view.name)}
-
-
-def words(error: HotdeskError) -> dict[str, Any]:
-    """An error, as the page shows it."""
-    return {"what": error.what, "why": error.why, "fix": error.fix, "exit_code": error.exit_code}

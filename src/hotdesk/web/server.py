@@ -22,10 +22,13 @@ from hotdesk.api import Hotdesk
 from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
-from hotdesk.web import amounts, planning, settings, starting, sweep_start, sweeping, terminal, verbs
+from hotdesk.web import starting, sweep_start, terminal, verbs
+from hotdesk.web.answering import Here, answered
+from hotdesk.web.asking import FAILED, READS, Asker, Reply, words
+from hotdesk.web.changes import CHANGES, SHOWN
 from hotdesk.web.guard import MOST_BYTES, Guard
 from hotdesk.web.links import ENTER, Links
-from hotdesk.web.live import Board, Watch, words
+from hotdesk.web.live import Board, Watch
 from hotdesk.web.questions import QUESTIONS
 from hotdesk.web.threads import in_thread
 
@@ -49,33 +52,15 @@ _NO_LONGER = (
     "This address has let a browser in already, or is of an earlier `hotdesk web`.\n"
     "Another one: hotdesk web --url\n"
 )
-#: What is sent with a body: its type, and what is made of it.
-CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
-    "plan": (verbs.Asked, verbs.planned),
-    "notebook": (verbs.Named, verbs.notebook),
-    "forward": (verbs.Ported, verbs.forward),
-    "forward-stop": (verbs.Ported, verbs.forward_stop),
-    "gc": (verbs.Nothing, verbs.clean),
-    "cancel": (verbs.Numbered, verbs.cancel),
-    "mend": (verbs.Nothing, verbs.mend),
-    "job-plan": (planning.Job, planning.plan),
-    "run-plan": (starting.Run, starting.plan),
-    "settings": (settings.Edited, settings.write),
-    "sweep-plan": (sweep_start.NewSweep, sweep_start.plan),
-    "sweep-retry": (sweeping.Chosen, sweeping.retry),
-    "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
-}
-#: Of these, those that change what the cards show, and are in no journal.
-SHOWN = {"forward", "forward-stop"}
-FAILED = 409  # the status of an answer that is an error of ours, in three lines
 
 
 class Page:
-    """One page: its links, its board, and the verbs that were clicked."""
+    """One page: its links, its board, and the verbs that were clicked. `asker`: who answers what is asked."""
 
-    def __init__(self, state: Path, port: int) -> None:
+    def __init__(self, state: Path, port: int, asker: Asker | None = None) -> None:
         self.state, self.links, self.board = state, Links(port), Board()
-        self.watch = Watch(state, self.board)
+        self.asker = asker or Here(state)
+        self.watch = Watch(state, self.board, self.asker)
         self.acts = verbs.Acts(state, self.board, SystemClock(), self.watch.look_now)
         self.tickets = terminal.Tickets()
 
@@ -91,10 +76,10 @@ class Page:
                 "/api/sweep-start", self._starts(sweep_start.NewSweep, sweep_start.begin), methods=["POST"]
             ),
             *(
-                Route(f"/api/{name}", self._asked(name, kind, call), methods=["POST"])
-                for name, (kind, call) in CHANGES.items()
+                Route(f"/api/{name}", self._asked(name, kind), methods=["POST"])
+                for name, (kind, _) in CHANGES.items()
             ),
-            Route("/api/terminal", self._asked("terminal", verbs.Named, self.tickets.new), methods=["POST"]),
+            Route("/api/terminal", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             Route("/api/{question}", self._question),
             Route("/", files["/index.html"]),
@@ -120,11 +105,19 @@ class Page:
         return StreamingResponse(self.board.stream(), media_type="text/event-stream")
 
     async def _question(self, request: Request) -> Response:
-        ask = QUESTIONS.get(request.path_params["question"])
-        if ask is None:
+        question = request.path_params["question"]
+        if question not in QUESTIONS:
             return PlainTextResponse("There is no such question.\n", 404)
-        said = dict(request.query_params)
-        return await self._answer(lambda desks: ask(desks, said), packed=True)
+        said = msgspec.json.encode(dict(request.query_params))
+        return await in_thread(lambda: _packed(self.asker.ask(READS + question, said)))
+
+    async def _ticket(self, request: Request) -> Response:
+        asked = await _read(request, verbs.Named)
+        if isinstance(asked, Response):
+            return asked
+        return await in_thread(
+            lambda: _packed(answered(self.state, lambda desks: self.tickets.new(desks, asked)))
+        )
 
     async def _terminal(self, socket: WebSocket) -> None:
         await terminal.serve(self.tickets, socket)
@@ -148,34 +141,19 @@ class Page:
 
         return answer
 
-    def _asked(self, name: str, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
+    def _asked(self, name: str, kind: type[Any]) -> Callable[[Request], Any]:
         """A route that is sent a value, and answers with what a call makes of it."""
 
         async def answer(request: Request) -> Response:
             asked = await _read(request, kind)
             if isinstance(asked, Response):
                 return asked
-            reply = await self._answer(lambda desks: call(desks, asked), packed=True)
+            reply = await in_thread(lambda: _packed(self.asker.ask(name, msgspec.json.encode(asked))))
             if name in SHOWN:
                 self.watch.look_now()
             return reply
 
         return answer
-
-    async def _answer(self, call: Callable[[Hotdesk], Any], *, packed: bool = False) -> Response:
-        """What a method of `Hotdesk` gives, asked in a thread of its own; or its error, in three lines."""
-
-        def ask() -> Response:
-            notes: list[str] = []
-            try:
-                with Hotdesk(self.state, on_note=notes.append) as desks:
-                    return _json({"answer": amounts.spoken(call(desks)), "notes": notes}, packed=packed)
-            except HotdeskError as error:
-                return _json({"error": words(error), "notes": notes}, FAILED)
-            except Exception as error:
-                return _json({"error": verbs.defect(error), "notes": notes}, 500)
-
-        return await in_thread(ask)
 
 
 async def _read(request: Request, kind: type[T]) -> T | Response:
@@ -194,9 +172,13 @@ def _begun(begin: Callable[[], str]) -> Response:
         return _json({"error": words(error)}, FAILED)
 
 
-def _json(value: Any, status: int = 200, *, packed: bool = False) -> Response:
-    body, headers = msgspec.json.encode(value), {}
-    if packed and len(body) > 10_000:
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, None, "application/json")
+
+
+def _packed(reply: Reply) -> Response:
+    (status, body), headers = reply, {}
+    if len(body) > 10_000:
         body, headers = gzip.compress(body, 3), {"content-encoding": "gzip"}
     return Response(body, status, headers, "application/json")
 

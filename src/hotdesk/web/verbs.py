@@ -19,7 +19,8 @@ from hotdesk.parallel import aside
 from hotdesk.services import forms
 from hotdesk.services.limits import Limits
 from hotdesk.services.wanting import wanted
-from hotdesk.web.live import Board, Things, words
+from hotdesk.web.asking import defect, words
+from hotdesk.web.live import Board, Things
 
 ENDS = {"park": Goal.PARKED, "stop": Goal.STOPPED, "down": Goal.GONE}
 OPENS = {"up", "resume", "start"}
@@ -351,11 +352,3 @@ class Acts:
             error = defect(failed)
         tell(ended=self.clock.now(), wait=None, error=error, result=result)
         self.on_end()
-
-
-def defect(error: Exception) -> dict[str, Any]:
-    """An error that nobody expected, as the page shows it; its details go into a private file."""
-    from hotdesk.services.defects import written_down
-
-    what, why, fix = written_down(error)
-    return {"what": what, "why": why, "fix": fix, "exit_code": 1}

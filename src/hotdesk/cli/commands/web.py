@@ -32,7 +32,7 @@ def command(*, port: int | None, host: str, only_url: bool) -> None:
     port = port or usual_port("web", str(folder))
     _check_loopback(host, port)
     try:
-        from hotdesk.web import links, server
+        from hotdesk.web import asking, links, server
     except ModuleNotFoundError as error:
         raise Missing(
             "The page needs packages that are not installed.",
@@ -48,7 +48,7 @@ def command(*, port: int | None, host: str, only_url: bool) -> None:
             render.note(f"Process {serving.pid} serves it already; this address is for another browser.")
             return
         with _listen(port) as listening:
-            page = server.Page(folder, listening.getsockname()[1])
+            page = server.Page(folder, listening.getsockname()[1], asking.Beside(folder))
             links.announce(folder, page.links)
             _say(page.links.serving.link(), only_url)
             render.note("Ctrl-C ends the page; desks and jobs go on.")

@@ -1,0 +1,119 @@
+"""What the page asks, answered: in this process, or, run as a program, for the server that has started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from hotdesk.api import Hotdesk
+from hotdesk.core.errors import HotdeskError
+from hotdesk.parallel import aside
+from hotdesk.web import amounts
+from hotdesk.web.asking import (
+    DEFECT,
+    FAILED,
+    LINE,
+    LOOK,
+    OK,
+    READS,
+    REST,
+    Look,
+    Reply,
+    defect,
+    got,
+    put,
+    words,
+)
+from hotdesk.web.changes import CHANGES
+from hotdesk.web.questions import QUESTIONS
+
+
+def answered(state: Path, call: Callable[[Hotdesk], Any]) -> Reply:
+    """What a method of `Hotdesk` gives; or its error, in three lines."""
+    notes: list[str] = []
+    try:
+        with Hotdesk(state, on_note=notes.append) as desks:
+            return OK, msgspec.json.encode({"answer": amounts.spoken(call(desks)), "notes": notes})
+    except HotdeskError as error:
+        return FAILED, msgspec.json.encode({"error": words(error), "notes": notes})
+    except Exception as error:
+        return DEFECT, msgspec.json.encode({"error": defect(error), "notes": notes})
+
+
+class Here:
+    """Answers in this process. All looks have one `Hotdesk`: a cloud's client is made once."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._desks: Hotdesk | None = None
+
+    def ask(self, name: str, said: bytes = b"{}") -> Reply:
+        if name == LOOK:
+            return self._look()
+        if name == REST:
+            self.rest()
+            return OK, b"{}"
+        if name.startswith(READS):
+            question = QUESTIONS[name.removeprefix(READS)]
+            told = msgspec.json.decode(said, type=dict[str, str])
+            return answered(self.state, lambda desks: question(desks, told))
+        kind, change = CHANGES[name]
+        asked = msgspec.json.decode(said, type=kind)
+        return answered(self.state, lambda desks: change(desks, asked))
+
+    def rest(self) -> None:
+        if self._desks is not None:
+            self._desks.close()
+            self._desks = None
+
+    def _look(self) -> Reply:
+        try:
+            self._desks = self._desks or Hotdesk(self.state)
+            views, clouds = self._desks.ls(), self._desks.services.clouds
+            polls = [look.poll_seconds for look in clouds.looks.values()]
+            look = Look(views=tuple(views), others=clouds.others(), poll_seconds=max(polls, default=0.0))
+            return OK, msgspec.json.encode({"answer": look})
+        except HotdeskError as error:
+            return FAILED, msgspec.json.encode({"error": words(error)})
+        except Exception as error:
+            return DEFECT, msgspec.json.encode({"error": defect(error)})
+
+
+def main(state: Path, line: socket.socket) -> None:
+    """Answer until the other side of the line is gone."""
+    here, sending = Here(state), threading.Lock()
+    looks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def reply(number: int, name: str, said: bytes) -> None:
+        try:
+            status, answer = here.ask(name, said)
+        except Exception as error:
+            status, answer = DEFECT, msgspec.json.encode({"error": defect(error), "notes": []})
+        with contextlib.suppress(OSError):
+            put(line, sending, [number, status, msgspec.Raw(answer)])
+
+    def look() -> None:
+        while True:
+            looks.get()()
+
+    aside(look)  # in one thread: what looks have in common is not made for several
+    with contextlib.suppress(OSError):
+        while (asked := got(line)) is not None:
+            number, name, said = msgspec.json.decode(asked, type=tuple[int, str, msgspec.Raw])
+            one = partial(reply, number, name, bytes(said))
+            looks.put(one) if name in {LOOK, REST} else aside(one)
+    os._exit(0)  # as the server itself does: nothing is waited for, and what was begun is in the journal
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), socket.socket(fileno=LINE))

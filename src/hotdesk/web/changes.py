@@ -1,0 +1,27 @@
+"""What is sent with a body and answered at once: its type, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hotdesk.api import Hotdesk
+from hotdesk.web import planning, settings, starting, sweep_start, sweeping, verbs
+
+CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
+    "plan": (verbs.Asked, verbs.planned),
+    "notebook": (verbs.Named, verbs.notebook),
+    "forward": (verbs.Ported, verbs.forward),
+    "forward-stop": (verbs.Ported, verbs.forward_stop),
+    "gc": (verbs.Nothing, verbs.clean),
+    "cancel": (verbs.Numbered, verbs.cancel),
+    "mend": (verbs.Nothing, verbs.mend),
+    "job-plan": (planning.Job, planning.plan),
+    "run-plan": (starting.Run, starting.plan),
+    "settings": (settings.Edited, settings.write),
+    "sweep-plan": (sweep_start.NewSweep, sweep_start.plan),
+    "sweep-retry": (sweeping.Chosen, sweeping.retry),
+    "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
+}
+#: Of these, those that change what the cards show, and are in no journal.
+SHOWN = {"forward", "forward-stop"}
