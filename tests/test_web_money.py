@@ -21,6 +21,7 @@ from hotdesk.services.view import View
 from hotdesk.web import amounts
 from tests.aliyun_cli import NEEDED, Ask, ask, cloud, lit, well
 from tests.fake_ecs.server import FakeEcs
+from tests.fake_ecs.world import Harm
 from tests.test_web_page import LATE, card
 from tests.web_rig import Complaints, browser, looking, web
 
@@ -70,7 +71,10 @@ def facts(ask: Ask) -> dict[str, str]:
 def test_a_desk_on_alibaba_cloud_costs_cny_in_every_view(
     cloud: FakeEcs, ask: Ask, chrome: Browser, tmp_path: Path
 ) -> None:
-    """1. without a rate, nobody is shown dollars; 2. with one, they stand beside what was told."""
+    """1. without a rate, nobody is shown dollars; 2. with one, they stand beside what was told.
+
+    And a cloud that does not answer leaves what was known, with the time of it.
+    """
     well(ask("up", "blue", "--gpu", "A10", "--market", "on-demand"))
     price = facts(ask)["price"]
     assert price == "9.53 CNY/h"
@@ -81,6 +85,14 @@ def test_a_desk_on_alibaba_cloud_costs_cny_in_every_view(
         assert text(page, ".now strong") == price
         assert f"{price} now" in text(page, ".sums")
         assert "$" not in page.inner_text("main")
+
+        with cloud.world.lock:
+            cloud.world.harms.append(Harm("*", times=None, lose="before"))
+        assert "not known since" in text(page, ".card .state:has-text('unknown')")
+        assert (page.inner_text(".now strong"), page.inner_text(".sums")) == (price, f"{price} now")
+        with cloud.world.lock:
+            cloud.world.harms.clear()
+        card(page, "blue", "running")
 
         page.click("nav >> text=Choose")
         page.fill("input[type=search]", "ecs.gn7i-c8g1.2xlarge cn-hangzhou")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -87,6 +88,65 @@ def test_a_state_that_cannot_be_read_is_said_in_three_lines(
         store.close()
         card(page, "blue", "running")
         page.wait_for_selector("[role=alert]", state="detached", timeout=LATE)
+
+
+def test_the_state_of_yesterday_shows_what_is_today(
+    hotdesk: Command, chrome: Browser, tmp_path: Path
+) -> None:
+    """1. blue is up, and the state is copied; 2. it is parked; 3. the copy is put back, as from a backup.
+
+    The row says that blue runs. It is parked, and that is said, with how that is known.
+    """
+    state = tmp_path / "state"
+    assert hotdesk("up", "blue").returncode == 0
+    with contextlib.closing(sqlite3.connect(state / "hotdesk.db")) as store:
+        store.execute("VACUUM INTO ?", (str(tmp_path / "yesterday.db"),))
+    assert hotdesk("park", "blue").returncode == 0
+    for file in state.glob("hotdesk.db*"):
+        file.unlink()
+    (tmp_path / "yesterday.db").rename(state / "hotdesk.db")
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        card(page, "blue", "parked")
+        page.wait_for_selector(".card:has-text('is newer than what is known here')")
+
+
+def test_two_browsers_and_a_terminal_see_the_same(hotdesk: Command, chrome: Browser, tmp_path: Path) -> None:
+    """1. one browser parks, and the other sees each step; 2. a terminal deletes, and both see it gone."""
+    assert hotdesk("up", "blue").returncode == 0
+    with (
+        web() as served,
+        looking(chrome, tmp_path, width=1280) as one,
+        looking(chrome, tmp_path, width=1280) as other,
+    ):
+        one.goto(served.link)
+        other.goto(served.link_again())
+        card(one, "blue", "running")
+        card(other, "blue", "running")
+        one.click(".card button:text-is('Park')")
+        one.wait_for_selector("dialog .steps li")
+        one.click("dialog button[type=submit]")
+        other.wait_for_selector(".doing .journal li:has-text('Stop the machine')", timeout=LATE)
+        card(one, "blue", "parked")
+        card(other, "blue", "parked")
+        assert hotdesk("down", "blue", "--yes").returncode == 0
+        for page in (one, other):
+            page.wait_for_selector(".card", state="detached", timeout=LATE)
+
+
+def test_what_asks_the_clouds_is_killed_and_another_looks(
+    hotdesk: Command, chrome: Browser, tmp_path: Path
+) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        card(page, "blue", "running")
+        told = [tasks.read_text() for tasks in Path(f"/proc/{served.process.pid}/task").glob("*/children")]
+        for pid in " ".join(told).split():
+            if b"hotdesk.web.answering" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+        assert hotdesk("park", "blue").returncode == 0
+        card(page, "blue", "parked")
 
 
 def test_what_is_left_over_is_cleaned_with_one_click(
