@@ -1,0 +1,162 @@
+"""What is believed from the journal: where spot is, how long a changeover takes; and what is adopted."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotdesk.core.errors import Kind
+from hotdesk.core.lifecycle.adopt import adoptable
+from hotdesk.core.loopback import usual_port
+from hotdesk.core.model import Disk, EndedBy, Goal, Image, Instance, Market, Offer, Phase, Seen
+from hotdesk.core.spot import availability, changeovers
+from hotdesk.core.spot.availability import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS
+from hotdesk.core.steps import (
+    Bake,
+    BakeOrder,
+    Begin,
+    Delete,
+    Done,
+    Entry,
+    Launch,
+    LaunchOrder,
+    Outcome,
+    Refusal,
+    Row,
+    Unsure,
+)
+
+
+def offer(zone: str, market: Market = Market.SPOT) -> Offer:
+    return Offer(
+        provider="aws", region=f"r-{zone}", zone=zone, instance_type="g6.xlarge", market=market,
+        usd_per_hour=0.3, vcpus=4,
+    )  # fmt: skip
+
+
+A, B, FIRM = offer("a"), offer("b"), offer("a", Market.ON_DEMAND)
+
+
+def row(at: float, step: Entry, outcome: Outcome | None = None, desk: str = "blue") -> Row:
+    return Row(id=int(at), desk=desk, at=at, step=step, ended_at=at + 10, outcome=outcome or Done())
+
+
+def launch(at: float, of: Offer, outcome: Outcome | None = None) -> Row:
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=1, offer=of)
+    return row(at, Launch(order=order, why=""), outcome or Done(id=f"i-{at:.0f}"))
+
+
+def bake(at: float, source: str) -> Row:
+    order = BakeOrder(
+        desk="blue", born=1.0, generation=1, attempt=1, source_id=source, started_at=1.0, region="r"
+    )
+    return row(at, Bake(order=order, why=""))
+
+
+# ---- zones -------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_nobody_ended_was_taken_when_the_next_was_launched() -> None:
+    found = availability.events([launch(100, A), launch(900, B)])
+    assert found == {A.key: [(110, True), (900, False)], B.key: [(910, True)]}
+    ended = availability.events([launch(100, A), row(500, Delete(id="i-100", why="")), launch(900, B)])
+    assert ended[A.key] == [(110, True)], "what we end ourselves says nothing of the zone"
+    other = availability.events([launch(100, A), row(500, Delete(id="i-9", why="")), launch(900, B)])
+    assert other[A.key][-1] == (900, False)
+
+
+def test_an_image_of_a_disk_that_was_left_tells_that_the_machine_was_taken() -> None:
+    assert availability.events([launch(100, A), bake(700, "vol-1")])[A.key][-1] == (700, False)
+    assert availability.events([launch(100, A), bake(700, "i-100")])[A.key] == [(110, True)]
+
+
+def test_only_a_refusal_of_the_offer_says_that_there_is_none() -> None:
+    sold = launch(100, A, Refusal(kind=Kind.NO_CAPACITY))
+    assert availability.events([sold]) == {A.key: [(110, False)]}
+    for outcome in (Refusal(kind=Kind.DENIED), Unsure(message="cut")):
+        assert availability.events([launch(100, A, outcome)]) == {}
+
+
+def test_a_zone_is_there_until_it_was_seen_not_to_be_and_then_not_for_a_while() -> None:
+    seen = {A.key: [(0.0, True), (500.0, True), (900.0, False)]}
+
+    def of(now: float, **more: object) -> tuple[bool, float]:
+        zone = availability.zones([A, FIRM], seen, now, **more)[0]  # type: ignore[arg-type]
+        return zone.up, zone.seconds
+
+    assert len(availability.zones([A, FIRM], seen, 1.0)) == 1, "on demand is no zone of spot"
+    assert availability.zones([B], seen, 1.0)[0].seconds == UNKNOWN_SECONDS
+    assert of(900.0 + DOWN_SECONDS - 1) == (False, DOWN_SECONDS - 1)
+    assert of(900.0 + DOWN_SECONDS) == (True, 0.0), "worth another try"
+    assert of(900.0 + FORGET_SECONDS) == (True, UNKNOWN_SECONDS)
+    assert of(1000.0, running=A.key) == (True, 0.0), "a machine works there, whatever was seen"
+    assert of(1000.0, taken=A.key) == (False, 100.0)
+    fresh = {A.key: [(0.0, True), (500.0, True)]}
+    assert availability.zones([A], fresh, 800.0)[0].seconds == 800.0, "since the first of them"
+    assert availability.zones([A], fresh, 800.0, refused=[A.key])[0].up is False
+
+
+def test_the_files_of_a_desk_cost_money_on_their_way_to_another_region() -> None:
+    zones = availability.zones([A, B], {}, 1.0, region="r-a", disk_gib=100.0)
+    assert [z.move_usd for z in zones] == [0.0, pytest.approx(2.0)]
+
+
+def test_a_spell_ends_with_what_was_seen_or_goes_on() -> None:
+    seen = {
+        "x": [(0.0, True), (50.0, True), (300.0, False), (400.0, False), (500.0, True)],
+        "y": [(0.0, True)],
+    }
+    assert availability.spells(seen, 900.0) == ((300.0, True), (400.0, False), (900.0, False))
+    assert availability.spells({"y": [(0.0, True)]}, FORGET_SECONDS) == ()
+
+
+# ---- changeovers -------------------------------------------------------------------------------------
+
+
+def test_a_changeover_is_from_the_request_to_the_next_attempt() -> None:
+    rows = [
+        row(0, Begin(id="1", attempt=1, why="")),
+        launch(100, A), row(690, Begin(id="1", attempt=2, why="")),
+        row(900, Begin(id="1", attempt=3, why="")),  # without another machine
+        launch(1000, A), row(1290, Begin(id="2", attempt=1, why="")),  # it may have waited for its turn
+        launch(2000, A), row(2000 + 5 * 3600, Begin(id="1", attempt=4, why="")),  # somebody slept
+        launch(30_000, A, Refusal(kind=Kind.QUOTA)), row(30_100, Begin(id="1", attempt=5, why="")),
+    ]  # fmt: skip
+    assert changeovers.seen(rows) == (600.0,)
+    guess, known = changeovers.believed(()), changeovers.believed([300.0] * 30)
+    assert (guess.seconds, guess.margin_seconds) == (720.0, 720.0)
+    assert known.seconds == 360.0
+    assert known.margin_seconds < guess.margin_seconds
+
+
+# ---- adopting ----------------------------------------------------------------------------------------
+
+
+def machine(phase: Phase, ended_by: EndedBy = EndedBy.UNKNOWN) -> Instance:
+    return Instance(
+        id="i", name="n", desk="blue", generation=1, phase=phase, provider="sim", region="r", zone="a",
+        instance_type="t", market=Market.SPOT, usd_per_hour=1.0, started_at=1.0, ended_by=ended_by,
+    )  # fmt: skip
+
+
+def test_what_is_adopted_launches_nothing_in_doubt() -> None:
+    def goal(seen: Seen, name: str = "blue") -> Goal | None:
+        desk = adoptable(name, seen, "sim", 5.0)
+        return desk and desk.goal
+
+    image = Image(id="m", name="m", desk="blue", generation=1, phase=Phase.READY, provider="sim", region="r",
+                  taken_at=1.0)  # fmt: skip
+    disk = Disk(id="d", desk="blue", generation=1, phase=Phase.READY, provider="sim", region="r", zone="a")
+    assert goal(Seen()) is None
+    assert goal(Seen(images=(image,)), "no name") is None
+    assert goal(Seen(images=(image,))) is Goal.PARKED
+    assert goal(Seen(disks=(disk,))) is Goal.PARKED
+    assert goal(Seen(instances=(machine(Phase.READY),))) is Goal.RUNNING
+    assert goal(Seen(instances=(machine(Phase.STOPPED),))) is Goal.STOPPED
+    assert goal(Seen(instances=(machine(Phase.STOPPED, EndedBy.GUEST),))) is Goal.PARKED, "it left by itself"
+
+
+def test_a_port_is_the_same_each_time_and_none_that_the_system_gives_away() -> None:
+    ports = {usual_port("tunnel", f"desk-{n}") for n in range(200)}
+    assert ports == {usual_port("tunnel", f"desk-{n}") for n in range(200)}
+    assert len(ports) > 190
+    assert all(20_000 <= port < 32_768 for port in ports)
