@@ -1,28 +1,53 @@
-"""What is believed from the journal: where spot is, how long a changeover takes; and what is adopted."""
+"""What the journal tells: where spot is, how long a changeover takes, what a place that was left needs."""
 
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from hotdesk.core import jobs
 from hotdesk.core.errors import Kind
+from hotdesk.core.jobs import Job, Result
+from hotdesk.core.lifecycle import moving, plan
 from hotdesk.core.lifecycle.adopt import adoptable
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.loopback import usual_port
-from hotdesk.core.model import Disk, EndedBy, Goal, Image, Instance, Market, Offer, Phase, Seen
-from hotdesk.core.spot import availability, changeovers
+from hotdesk.core.model import (
+    Desk,
+    Disk,
+    EndedBy,
+    Former,
+    Goal,
+    Hidden,
+    Image,
+    Instance,
+    Leftover,
+    Market,
+    Offer,
+    Phase,
+    Seen,
+    Survey,
+    Want,
+)
+from hotdesk.core.spot import availability, changeovers, prices
 from hotdesk.core.spot.availability import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS
 from hotdesk.core.steps import (
+    Ask,
     Bake,
     BakeOrder,
     Begin,
     Delete,
     Done,
     Entry,
+    Grow,
     Launch,
     LaunchOrder,
     Outcome,
+    Prove,
     Refusal,
     Row,
     Unsure,
+    Wait,
 )
 
 
@@ -160,3 +185,107 @@ def test_a_port_is_the_same_each_time_and_none_that_the_system_gives_away() -> N
     assert ports == {usual_port("tunnel", f"desk-{n}") for n in range(200)}
     assert len(ports) > 190
     assert all(20_000 <= port < 32_768 for port in ports)
+
+
+# ---- a place that was left ---------------------------------------------------------------------------
+
+KEPT = Former(provider="aws", at=100.0, until=500.0, image="m-1")
+
+
+def left(
+    *former: Former, goal: Goal = Goal.RUNNING, proven_at: float = 0.0, now: float = 200.0, carried: str = ""
+) -> Goal | None:
+    """What is wanted of the desk at the place that it has left; None where nothing is to be done there."""
+    desk = Desk(name="blue", goal=goal, since=1.0, created_at=1.0, provider="local")
+    desk = replace(desk, former=former, carried=carried)
+    rows = [row(proven_at, Prove(id="i", generation=1, started_at=1.0, why=""))] if proven_at else []
+    found = moving.left_behind(desk, Past(rows), now)
+    return found and found[1].goal
+
+
+def test_what_a_desk_left_stays_until_it_was_proven_elsewhere() -> None:
+    assert left(KEPT) is None
+    assert left(KEPT, proven_at=50.0) is None, "that was before it left"
+    assert left(KEPT, proven_at=150.0) is Goal.PARKED
+    assert left(KEPT, proven_at=150.0, carried="m-2") is None, "its work is on its way"
+    parked = replace(KEPT, parked=True)
+    assert left(parked, proven_at=150.0) is None
+    assert left(parked, proven_at=150.0, now=500.0) is Goal.GONE
+    assert left(parked, now=900.0) is None, "its time is over, and still it may be the last copy"
+    assert left(parked, goal=Goal.GONE) is Goal.GONE, "with the desk, everything goes"
+
+
+def test_the_row_remembers_a_place_until_nothing_is_left_there() -> None:
+    desk = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="local", former=(KEPT,))
+    there = replace(desk, provider="aws", goal=Goal.PARKED)
+    assert [one.parked for one in moving.settled(desk, KEPT, there).former] == [True]
+    assert moving.settled(desk, KEPT, replace(there, goal=Goal.GONE)).former == ()
+
+
+# ---- a disk that grows -------------------------------------------------------------------------------
+
+
+def test_a_disk_grows_once_and_a_refusal_is_not_asked_again_by_who_opens_the_desk() -> None:
+    live = replace(machine(Phase.READY), growable_gib=50.0)
+    desk = Desk(name="blue", goal=Goal.RUNNING, since=100.0, created_at=1.0, want=Want(disk_gib=80))
+    [step] = plan._grow(live, desk, Past(), 200.0)
+    assert isinstance(step, Grow)
+    assert step.gib == 80
+    no = row(90.0, step, Refusal(kind=Kind.QUOTA, until=1000.0))
+    assert plan._grow(live, desk, Past([no]), 200.0) == []
+    assert plan._grow(live, replace(desk, since=80.0), Past([no]), 200.0) == [step], "they ask anew"
+    assert plan._grow(live, desk, Past([no]), 1001.0) == [step]
+    assert plan._grow(replace(live, growable_gib=80.0), desk, Past(), 200.0) == []
+    assert plan._grow(replace(live, growable_gib=0.0), desk, Past(), 200.0) == [], "its cloud cannot"
+
+
+def test_a_region_that_is_denied_is_a_question_and_one_that_is_silent_is_waited_for() -> None:
+    desk = Desk(name="blue", goal=Goal.GONE, since=1.0, created_at=1.0)
+    [ask] = plan.plan(desk, Seen(unread=("r-1",), closed="no right", closed_fix="hotdesk iam"), Past(), 5.0)
+    assert isinstance(ask, Ask)
+    assert (ask.why, ask.fix, ask.kind) == ("no right", "hotdesk iam", Kind.DENIED)
+    [wait] = plan.plan(desk, Seen(unread=("r-1",)), Past(), 5.0)
+    assert isinstance(wait, Wait)
+
+
+# ---- small answers -----------------------------------------------------------------------------------
+
+
+def test_other_owners_are_named_by_desk_and_what_has_ended_is_nobodys() -> None:
+    hers = replace(machine(Phase.READY), owner="eve")
+    ended = replace(machine(Phase.ENDED), owner="mal", desk="red")
+    hidden = Hidden(id="h", desk="blue", owner="ann", zone="a")
+    mine = replace(hers, owner="me")
+    survey = Survey(provider="sim", owner="me", instances=(hers, ended, mine), hidden=(hidden,))
+    assert survey.others() == {"blue": ("ann", "eve")}
+
+
+def test_a_job_whose_desk_is_gone_is_over() -> None:
+    job = Job(number=1, id="1-a", desk="blue", command=("x",), created_at=10.0)
+    desk = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
+    for gone in (None, replace(desk, goal=Goal.GONE), replace(desk, created_at=11.0)):
+        act = jobs.plan_jobs(gone, [job], None)
+        assert isinstance(act, jobs.Record)
+        assert "gone" in act.why
+        over = replace(job, result=Result(at=12.0, exit_status=0, why=""))
+        assert isinstance(jobs.plan_jobs(gone, [over], None), jobs.Settle)
+
+
+def test_a_share_is_never_said_to_be_all_or_nothing_where_it_is_not() -> None:
+    assert [prices._percent(share) for share in (0.0, 0.004, 0.5, 0.996, 1.0)] == [
+        "0 %", "under 1 %", "50 %", "over 99 %", "100 %",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("goal", [Goal.GONE, Goal.PARKED])
+def test_what_is_half_deleted_goes_first_and_is_given_up_after_some_tries(goal: Goal) -> None:
+    half = Leftover(id="vol-9", kind="disk", provider="sim", region="r", desk="blue", of="i", why="half of i")
+    seen = Seen(instances=(machine(Phase.ENDING),), leftovers=(half,))
+    desk = Desk(name="blue", goal=goal, since=1.0, created_at=1.0)
+    [step] = plan._steps(desk, seen, Past(), 50.0)
+    assert isinstance(step, Delete)
+    assert (step.id, step.why) == ("vol-9", "half of i")
+    tries = [row(10.0 + n, step, Unsure(message="cut")) for n in range(plan.TRIES)]
+    [ask] = plan._steps(desk, seen, Past(tries), 50.0)
+    assert isinstance(ask, Ask)
+    assert "deleting i" in ask.what

@@ -9,7 +9,9 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
 from hotdesk.core.model import EndedBy, Instance, Market, MarketChoice, Offer, Phase
 from hotdesk.core.sweep import group as plan
+from hotdesk.core.sweep import plan as tasks
 from hotdesk.core.sweep.group import BOOT_SECONDS, Asked, Group, Member, Wanted
+from hotdesk.core.sweep.model import Ended, Machine, State, Sweep, Task, Wish
 
 
 def offer(zone: str, market: Market = Market.SPOT, usd: float = 0.3) -> Offer:
@@ -168,3 +170,56 @@ def test_a_sweep_that_is_over_wants_none_and_asks_nothing_again() -> None:
     assert plan.looked(group, [], over, 20.0).unanswered is not None, "what it launched may not be listed yet"
     assert plan.looked(group, [], over, 70.0).unanswered is None
     assert len(plan.to_end(group, (), 10.0, 60.0)) == 3
+
+
+# ---- answers of attempts -----------------------------------------------------------------------------
+
+SWEEP = Sweep(
+    number=1, desk="blue", image="i", provider="local", command=("x",), folder="/p", created_at=0.0,
+    machines=3, retries=1,
+)  # fmt: skip
+
+
+def told(status: int = 1, attempt: int = 2, why: str = "") -> Ended:
+    return Ended(task=1, attempt=attempt, exit_status=status, seconds=3600.0, began_at=0.0, why=why)
+
+
+def test_a_success_counts_whichever_attempt_it_is_of_and_anything_else_of_the_newest_only() -> None:
+    task = Task(number=1, params={}, state=State.RUNNING, attempt=2)
+    late = tasks.outcome(task, told(0, attempt=1), SWEEP, None, 9000.0)
+    assert late is not None
+    assert late.state is State.DONE
+    assert tasks.outcome(late, told(1), SWEEP, None, 9000.0) is None, "it is done"
+    assert tasks.outcome(task, told(1, attempt=1), SWEEP, None, 9000.0) is None
+    assert tasks.outcome(task, told(0, attempt=3), SWEEP, None, 9000.0) is None, "none was asked for"
+    assert tasks.outcome(task, told(why=tasks.FENCED_WHY), SWEEP, None, 9000.0) is None
+    failed = tasks.outcome(task, told(1), SWEEP, None, 9000.0)
+    assert failed is not None
+    assert (failed.state, failed.failed) == (State.WAITING, 1)
+    again = tasks.outcome(replace(failed, state=State.RUNNING), told(1), SWEEP, None, 9000.0)
+    assert again is not None
+    assert again.state is State.FAILED, "one retry was allowed"
+
+
+def test_an_attempt_that_its_machine_ended_is_no_failure_until_it_takes_machine_after_machine() -> None:
+    task = Task(number=1, params={}, state=State.RUNNING, attempt=2)
+    for why in (tasks.LOST_WHY, tasks.CANCELLED_WHY):  # nobody has cancelled it: the machine went
+        found = tasks.outcome(task, told(why=why), SWEEP, None, 9000.0)
+        assert found is not None
+        assert (found.state, found.lost, found.failed) == (State.WAITING, 1, 0)
+    cancelled = tasks.outcome(
+        task, told(why=tasks.CANCELLED_WHY), replace(SWEEP, wish=Wish.CANCEL), None, 1.0
+    )
+    assert cancelled is not None
+    assert cancelled.state is State.CANCELLED
+    last = tasks.lost(replace(task, lost=tasks.LOST_MOST - 1), 9.0)
+    assert (last.state, last.why) == (State.FAILED, "its machine was lost 8 times while it ran")
+    assert tasks.unbegun(task).attempt == 1
+
+
+def test_a_task_pays_for_what_it_reserves_whichever_is_the_greater_part() -> None:
+    box = Machine(name="s1-1", number=1, slots=8, gpus=2, usd_per_hour=4.0)
+    assert tasks.usd_of(3600.0, SWEEP, box) == 0.5
+    assert tasks.usd_of(3600.0, replace(SWEEP, gpus=1), box) == 2.0
+    assert tasks.usd_of(3600.0, SWEEP, None) == 0.0
+    assert [tasks.places_of(replace(SWEEP, gpus=n), box) for n in (0, 1, 2, 4)] == [8, 2, 1, 0]

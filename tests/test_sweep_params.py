@@ -186,3 +186,19 @@ def test_a_table_takes_values_of_any_kind() -> None:
     assert read_table("a", 3).values == (3,)
     assert read_table("a", "0..2").values == (0, 1, 2)
     assert read_table("a", [True, "x", 1.5]).values == (True, "x", 1.5)
+
+
+def test_a_list_of_tasks_stands_for_itself() -> None:
+    space = Space(each=({"a": 1}, {"a": 2, "b": "x"}), samples=5)
+    assert (space.size, space.names) == (2, ["a", "b"])
+    assert list(space.tasks()) == [{"a": 1}, {"a": 2, "b": "x"}]
+
+
+def test_a_parameter_is_a_list_or_a_value_and_stands_once() -> None:
+    for value in ({"low": 1}, None):
+        with pytest.raises(Usage, match="neither a list nor a value"):
+            read_table("lr", value)
+    assert read_table("lr", 0.1).values == (0.1,)
+    twice = Space(parameters=(read_table("lr", [1, 2]), read_table("lr", [3])))
+    with pytest.raises(Usage, match="given twice"):
+        check(twice, ["train", "{lr}"])
