@@ -198,8 +198,8 @@ def beside(web: Web) -> list[int]:
 def in_a_cloud() -> None:
     """Three parked desks in a fake AWS: surveyed; then with the bill and what is left over asked for."""
     import pytest
-    from tests.fake_ec2.process import FakeEc2
 
+    from fake_ec2.process import FakeEc2
     from tests.light.desk import REGION, known
 
     with (

@@ -57,7 +57,7 @@ export function Choose(): JSX.Element {
   return (
     <>
       <div class="title"><h1>{t("Choose")}</h1>
-        {offers && <p class="sums" role="status"><span><strong>{rows.length.toLocaleString("en-US")}</strong> {t("of {0} offers", offers.usd.length.toLocaleString("en-US"))}</span>{offers.gathered_at && <span>{t("prices of {0}", date(offers.gathered_at))}</span>}</p>}
+        {offers && <p class="sums" role="status"><span><strong>{rows.length.toLocaleString("en-US")}</strong> {t("of {0} offers", offers.usd.length.toLocaleString("en-US"))}</span>{offers.gathered_at && <span>{t("prices of {0}", date(offers.gathered_at))}</span>}{offers.estimates.some(Boolean) && <span>{t("~ is an estimate")}</span>}</p>}
         <button type="button" onClick={measure.go} disabled={measure.busy}>{measure.busy ? t("Measuring…") : t("Measure latency")}</button>
       </div>
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
@@ -97,7 +97,7 @@ export function Choose(): JSX.Element {
   );
 }
 
-const LeftOut = ({ what }: { what: string }): JSX.Element => <>{what && <p class="muted">{t("Left out: {0}", what)}. {t("hotdesk.toml has no rate to dollars under [money].")}</p>}</>;
+const LeftOut = ({ what }: { what: string }): JSX.Element => <>{what && <p class="muted">{t("Left out: {0}: hotdesk.toml has no rate to dollars under [money].", what)}</p>}</>;
 
 function useAnswerOnce(call: () => Promise<unknown>): { go: () => void; busy: boolean } {
   const [busy, set] = useState(false);
@@ -172,7 +172,7 @@ function Scatter({ offers, rows, latency }: { offers: Offers; rows: Uint32Array;
           </>
         )}
       </Plot>
-      <Legend names={[t("Spot"), t("On-demand")]} />
+      <Legend names={[t("Spot"), t("On-demand")]} dots />
       {inDollars && <LeftOut what={unrated(offers, all)} />}
     </>
   );
@@ -192,7 +192,7 @@ function OfferTable({ offers, rows, sort, falling, onSort, onLaunch, onSpot }: O
       { wide: 8, name: t("Price"), cell: (row) => priceOf(offers, row), right: true, sort: "price", narrow: true },
       { wide: 6, name: t("Market"), cell: (row) => (offers.spot[row] ? t("Spot") : t("On-demand")) },
       { name: t("Speed"), cell: (row) => (machine(row).speed ? Number(machine(row).speed.toPrecision(2)) : ""), right: true, sort: "speed" },
-      { wide: 8, name: t("For the same work"), cell: (row) => (machine(row).speed ? sameWork(offers, row) : ""), right: true, sort: "value" },
+      { wide: 10, name: t("For the same work"), cell: (row) => (machine(row).speed ? sameWork(offers, row) : ""), right: true, sort: "value" },
       { wide: 9, name: t("Where"), cell: (row) => placeOf(offers, row).zone || placeOf(offers, row).region },
       { wide: 3.5, name: "ms", cell: (row) => { const ms = placeOf(offers, row).latency_ms; return ms === null ? "" : Math.round(ms); }, right: true, sort: "latency" },
       { wide: 8, name: t("Taken a month"), cell: (row) => { const band = offers.band[row]; return band === null || band === undefined ? "" : (offers.bands[band] ?? ""); }, right: true },

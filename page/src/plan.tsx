@@ -48,7 +48,7 @@ export function Planning(): JSX.Element {
         {input("budget", "Budget, $")}
         {input("gpu", "GPU of known offers", "L4")}
         {!values.gpu && input("price", "Price of a machine, $/h", "1")}
-        <Field label={t("Machines work")}><select value={values.step} onChange={(event) => change({ step: event.currentTarget.value })}><option value="">{t("on pieces of their own")}</option><option value="1">{t("in step")}</option></select></Field>
+        <Field label={t("Machines work")}><select value={values.step} onChange={(event) => change({ step: event.currentTarget.value })}><option value="">{t("independently")}</option><option value="1">{t("in step")}</option></select></Field>
       </div>
       {trouble && <Trouble problem={trouble} />}
       {answer && (

@@ -51,11 +51,12 @@ interface PlotProps {
 }
 const TOP = 12;
 const BOTTOM = 42;
+const RIGHT = 12; // beside the last number of the axis below, which may be wider
 
 /** Axes, a quiet grid, and what is drawn between them. */
 export function Plot({ label, x: xName, y: yName, height = 300, left = 58, scales, children }: PlotProps): JSX.Element {
   const [box, width] = useWidth();
-  const w = Math.max(0, width - left - 12);
+  const w = Math.max(0, width - left - RIGHT);
   const h = height - TOP - BOTTOM;
   const draw = () => {
     const [x, y] = scales(w, h);
@@ -63,7 +64,7 @@ export function Plot({ label, x: xName, y: yName, height = 300, left = 58, scale
       <svg width={width} height={height} role="img" aria-label={label}>
         <g transform={`translate(${left} ${TOP})`}>
           {y.ticks.map((tick) => <g key={tick} transform={`translate(0 ${y(tick)})`}><line x2={w} class="grid" /><text x={-8} dy=".32em" text-anchor="end">{y.word(tick)}</text></g>)}
-          {x.ticks.map((tick) => <text key={tick} x={x(tick)} y={h + 17} text-anchor="middle">{x.word(tick)}</text>)}
+          {x.ticks.map((tick) => <text key={tick} x={Math.min(x(tick), w + RIGHT - 3.6 * x.word(tick).length)} y={h + 17} text-anchor="middle">{x.word(tick)}</text>)}
           <line y1={h} y2={h} x2={w} class="axis" />
           {children(x, y, w, h)}
           <text x={w / 2} y={h + 37} text-anchor="middle" class="name">{xName}</text>
@@ -105,10 +106,10 @@ export function steps(values: (number | null)[], x: (n: number) => number, y: (v
 export const COLOURS = ["a", "b", "c", "d", "e"] as const;
 
 /** What a colour and a dash stand for. */
-export function Legend({ names }: { names: string[] }): JSX.Element {
+export function Legend({ names, dots: points = false }: { names: string[]; dots?: boolean }): JSX.Element {
   return (
     <ul class="legend">
-      {names.map((name, n) => <li key={name}><svg width="22" height="12" aria-hidden="true"><line x1="1" x2="21" y1="6" y2="6" class={`series ${COLOURS[n % 5]} d${Math.floor(n / 5) % 3}`} /></svg>{name}</li>)}
+      {names.map((name, n) => <li key={name}><svg width="22" height="12" aria-hidden="true">{points ? <path d="M11 6h.01" class={`dots ${COLOURS[n % 5]}`} /> : <line x1="1" x2="21" y1="6" y2="6" class={`series ${COLOURS[n % 5]} d${Math.floor(n / 5) % 3}`} />}</svg>{name}</li>)}
     </ul>
   );
 }

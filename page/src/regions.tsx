@@ -69,8 +69,8 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
       <figure class="plot" ref={box}>
         {width > 0 && (
           <svg width={width} height={height + 22} role="img" aria-label={label}>
-            {parallels.map((p) => <g key={p}><line x2={width} y1={y(p)} y2={y(p)} class={p ? "grid" : "axis"} /><text x="2" y={y(p) - 4}>{p ? `${Math.abs(p)}° ${p > 0 ? "N" : "S"}` : "0°"}</text></g>)}
-            {meridians.map((m) => <g key={m}><line x1={x(m)} x2={x(m)} y2={height} class="grid" />{(width > 600 || m % 60 === 0) && <text x={x(m)} y={height + 16} text-anchor="middle">{m ? `${Math.abs(m)}° ${m > 0 ? "E" : "W"}` : "0°"}</text>}</g>)}
+            {parallels.map((p) => <g key={p}><line x2={width} y1={y(p)} y2={y(p)} class={p ? "grid" : "axis"} /><text x="2" y={Math.max(12, y(p) - 4)}>{p ? `${Math.abs(p)}° ${p > 0 ? "N" : "S"}` : "0°"}</text></g>)}
+            {meridians.map((m) => <g key={m}><line x1={x(m)} x2={x(m)} y2={height} class="grid" />{(width > 600 || m % 60 === 0) && <text x={Math.max(22, x(m))} y={height + 16} text-anchor="middle">{m ? `${Math.abs(m)}° ${m > 0 ? "E" : "W"}` : "0°"}</text>}</g>)}
             {drawn.map((region) => <circle key={region.key} cx={x(region.at?.[1] ?? 0)} cy={y(region.at?.[0] ?? 0)} r={size(region.usd)} class={`region near${near(region.latency)}`} onClick={() => onChoose(region.region)}><title>{words(offers, region)}</title></circle>)}
             {labels(drawn.filter((region) => region.best), width, x, y, size).map(({ key, text, left, at, anchor }) => <text key={key} class="over head" x={left} y={at} text-anchor={anchor}>{text}</text>)}
           </svg>

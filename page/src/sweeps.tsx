@@ -182,7 +182,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
               { wide: 8, name: t("Name"), cell: (machine) => machine.name, narrow: true },
               { wide: 7, name: t("State"), cell: (machine) => <StateWord state={machine.state} />, narrow: true },
               { wide: 7, name: t("Address"), cell: (machine) => <code>{machine.address}</code> },
-              { name: t("Processors"), cell: (machine) => machine.slots || "", right: true, narrow: true },
+              { wide: 6.5, name: t("Processors"), cell: (machine) => machine.slots || "", right: true, narrow: true },
               { wide: 20, name: t("Why"), cell: (machine) => machine.why },
             ]} />
           </details>
