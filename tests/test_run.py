@@ -540,7 +540,7 @@ def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
         time.sleep(0.001)
     first.send_signal(signal.SIGINT)
     assert first.wait(SECONDS) == 130
-    assert "nothing was begun" in laptop.said()
+    assert "no job was started" in laptop.said()
     assert not (there / "big.bin").exists()
     assert jobs(hotdesk) == []
     second = laptop.begin(project, *argv)
