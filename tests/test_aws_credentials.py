@@ -27,11 +27,13 @@ import pytest
 
 from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.core.model import Desk, Goal
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import session
 from hotdesk.providers.aws.account import HOME, Account
 from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.state.store import Store
 from hotdesk.system import install_line
 from tests.aws_desk import quick
 
@@ -263,12 +265,11 @@ def test_boto3_is_named_where_it_is_missing(
 ) -> None:
     configured(home, f"[default]\nregion = {REGION}\naws_access_key_id = A\naws_secret_access_key = x\n")
     if words[0] in {"ls", "down", "doctor"}:
-        from hotdesk.core.model import Desk, Goal
-        from hotdesk.state.store import Store
-
         with Store(Path(os.environ["HOTDESK_STATE"])) as store:
             store.put(Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="aws"))
     done = ask(*words, PYTHONPATH=without(tmp_path, "boto3"))
+    with Store(Path(os.environ["HOTDESK_STATE"])) as store:
+        store.remove("blue")  # nobody is to look for it at AWS once the test is over
     text = done.stdout + done.stderr
     assert done.returncode in {0, 5, 8} if words[0] in {"offers", "ls", "doctor", "gc"} else 8, text
     assert "boto3" in text
