@@ -85,6 +85,9 @@ def test_a_terminal_is_a_desks_own_shell(hotdesk: Command, chrome: Browser, tmp_
         page.keyboard.insert_text("clear; echo [$(printf '")
         method.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
         method.send("Input.insertText", {"text": "你好"})
+        says(
+            page, "你好"
+        )  # the composed text is taken after the event: what is typed at once would overtake it
         typed(page, "' | wc -m)]你好")
         says(page, "[2]你好")
 
