@@ -10,6 +10,7 @@ of the target, or a test, before the fault is mended. The exit status is the num
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 
-def one(name: str, seconds: int) -> None:
-    """Fuzz one target in this process, which ends with it."""
+def one(name: str, seconds: int, folder: Path) -> None:
+    """Fuzz one target in this process, which ends with it, and cleans nothing up."""
     import atheris
 
     with atheris.instrument_imports(include=["hotdesk"]):
@@ -31,21 +32,18 @@ def one(name: str, seconds: int) -> None:
         with contextlib.suppress(may):
             call(data)
 
-    with tempfile.TemporaryDirectory(prefix="hotdesk-fuzz-") as folder:
-        corpus = Path(folder) / "corpus"
-        corpus.mkdir()
-        for number, seed in enumerate(parsers.SEEDS[name]):
-            (corpus / str(number)).write_bytes(seed)
-        argv = [sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-artifact_prefix={folder}/"]
-        atheris.Setup(
-            [*argv, "-max_len=4096", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"], run
-        )
-        atheris.Fuzz()
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(parsers.SEEDS[name]):
+        (corpus / str(number)).write_bytes(seed)
+    argv = [sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-artifact_prefix={folder}/"]
+    atheris.Setup([*argv, "-max_len=4096", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"], run)
+    atheris.Fuzz()
 
 
 def main(words: list[str]) -> int:
     if words[:1] == ["--one"]:
-        one(words[1], int(words[2]))
+        one(words[1], int(words[2]), Path(words[3]))
         return 0
     from tests import parsers
 
@@ -53,8 +51,12 @@ def main(words: list[str]) -> int:
     faults = 0
     tell = sys.stdout.write
     for name in words[1:] or parsers.TARGETS:
-        argv = [sys.executable, __file__, "--one", name, str(seconds)]
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+        with tempfile.TemporaryDirectory(prefix="hotdesk-fuzz-") as folder:
+            argv = [sys.executable, __file__, "--one", name, str(seconds), folder]
+            own = {**os.environ, "TMPDIR": folder}
+            done = subprocess.run(
+                argv, env=own, capture_output=True, text=True, errors="replace", check=False
+            )
         said = done.stderr.splitlines()
         runs = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "?")
         tell(f"{name:20} {'FAULT' if done.returncode else 'ok':6} {runs} runs in {seconds} s\n")
