@@ -237,7 +237,8 @@ def test_notebooks_are_named_and_those_not_saved_as_far_as_jupyter_tells(
     try:
         wait_for(lambda: ready(client), 120)
         opened = ("the kernel of train.ipynb",)
-        wait_for(lambda: said(rig, desk) == AtWork(open=opened), 60)
+        # Jupyter may have missed the kernel's first words, and call it "starting" for minutes.
+        wait_for(lambda: client.kernel_info() and said(rig, desk) == AtWork(open=opened), 60)
         client.execute("import time; time.sleep(600)")
         assert wait_for(lambda: said(rig, desk).works == ("train.ipynb's kernel is busy",), 60)
         began = time.time()

@@ -344,7 +344,7 @@ def test_an_executing_kernel_is_work_and_a_waiting_one_is_not(
     client.start_channels()
     try:
         wait_for(lambda: ready(client), 120)
-        client.execute("pass")  # Jupyter may have missed the first words, and call it "starting" for minutes
+        client.kernel_info()  # Jupyter may have missed the first words, and call it "starting" for minutes
         falls_quiet(watch)  # a kernel that waits for a person is no work
         client.execute("import time; time.sleep(600)")
         assert wait_for(lambda: [w for w in works(watch, 1.0) if "kernel is busy" in w], 30)

@@ -250,7 +250,8 @@ def test_the_next_attempt_begins_when_nothing_is_left_of_the_last(rig: JobRig, k
     """The runner itself is killed: by the kernel, for want of memory."""
     rig.begin("python", "launcher.py", *kind.split(), grace_seconds=1)
     old = ready(rig, 2)
-    rig.until(lambda: len((rig.folder() / "processes.json").read_text().split("]")) > 3)
+    noted = rig.folder() / "processes.json"
+    rig.until(lambda: noted.exists() and len(noted.read_text().split("]")) > 3)
     [runner] = [pid for pid in rig.named(" work ") if pid not in old]
     os.kill(runner, signal.SIGKILL)
     rig.until(lambda: not rig.look()["alive"])
@@ -302,7 +303,8 @@ def test_a_job_goes_on_without_the_terminal_that_it_was_shown_in(rig: JobRig) ->
 def test_a_job_whose_runner_was_killed_can_be_cancelled(rig: JobRig) -> None:
     rig.begin("python", "launcher.py", "renamed", grace_seconds=1)
     ready(rig, 2)
-    rig.until(lambda: len((rig.folder() / "processes.json").read_text().split("]")) > 3)
+    noted = rig.folder() / "processes.json"
+    rig.until(lambda: noted.exists() and len(noted.read_text().split("]")) > 3)
     os.kill(rig.look()["pid"], signal.SIGKILL)
     rig.until(lambda: not rig.look()["alive"])
     rig.cancel()

@@ -251,7 +251,10 @@ def test_everybody_can_read_every_view(
         page.wait_for_selector("nav")
         for view, sign in READY.items():
             page.goto(f"{served.place}/#/{view}")
-            page.wait_for_selector(sign, timeout=LATE)
+            try:
+                page.wait_for_selector(sign, timeout=LATE)
+            except Exception:
+                pytest.fail(f"{view} shows no {sign}: {page.inner_text('body')[:1000]}")
             page.evaluate(axe)
             found = page.evaluate(f"axe.run({RULES})")
             wrong = [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]]
