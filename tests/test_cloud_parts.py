@@ -137,6 +137,23 @@ def test_what_one_process_is_about_to_make_another_does_not_take_away() -> None:
         assert "east" in RegionMemory(cache, "busy", clock, lag_seconds=30.0).busy, "it began anew at 1029"
 
 
+def test_a_look_during_which_another_process_begins_something_counts_for_nothing() -> None:
+    """1. A look at an empty region begins. 2. Another process launches there, and dies. 3. The look ends."""
+    clock = Still(1000.0)
+    with Store(None) as cache:
+        RegionMemory(cache, "busy", clock, lag_seconds=30.0).will_make_in("east")
+        looks = RegionMemory(cache, "busy", clock, lag_seconds=30.0)
+        clock.at = 1001.0
+        RegionMemory(cache, "busy", clock, lag_seconds=30.0).will_make_in("east")
+        looks.read({"east": False}, 1000.5)
+        clock.at = 1030.5
+        looks.read({"east": False}, clock.at)
+        assert looks.busy == {"east"}, "it may be listed a lag after 1001"
+        clock.at = 1061.0
+        looks.read({"east": False}, clock.at)
+        assert looks.busy == frozenset()
+
+
 def test_a_region_where_this_process_makes_something_stays_busy_though_nothing_is_listed_yet(
     memory: RegionMemory,
 ) -> None:

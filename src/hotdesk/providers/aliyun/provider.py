@@ -18,7 +18,7 @@ from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Sur
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
-from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
+from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 from hotdesk.guest.plain_user_data import render
 from hotdesk.providers.aliyun import (
     billing,
@@ -170,12 +170,7 @@ class Aliyun:
     # ---- machines ------------------------------------------------------------------------------------
 
     def expect(self, steps: Sequence[AnyStep]) -> None:
-        for step in steps:
-            match step:
-                case Launch(order=order):
-                    self._regions.expect(order.offer.region)
-                case Copy(region=region):
-                    self._regions.expect(region)
+        self._regions.expect(steps)
 
     def launch(self, order: LaunchOrder) -> str:
         region, keys = order.offer.region, self._keys(order.desk)

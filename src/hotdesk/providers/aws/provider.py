@@ -19,7 +19,7 @@ from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Ret
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
-from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
+from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import billing, exposure, fleets, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
@@ -217,12 +217,7 @@ class Aws:
     # ---- machines ------------------------------------------------------------------------------------
 
     def expect(self, steps: Sequence[AnyStep]) -> None:
-        for step in steps:
-            match step:
-                case Launch(order=order):
-                    self._regions.expect(order.offer.region)
-                case Copy(region=region):
-                    self._regions.expect(region)
+        self._regions.expect(steps)
 
     def launch(self, order: LaunchOrder) -> str:
         keys = self._keys(order.desk)

@@ -8,7 +8,7 @@ questions are many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from hotdesk.core.errors import Kind, Refused, Usage
 from hotdesk.core.ports import Cache, Clock
 from hotdesk.core.spot.prices import region_of
+from hotdesk.core.steps import AnyStep, Copy, Launch
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.cloud.kept import keep, kept
 
@@ -30,8 +31,8 @@ class RegionMemory:
 
     A region stays busy until it was found empty in two looks, of which the second began `lag_seconds` after
     the first: a process that died may have created something that its cloud did not list yet. What one
-    process adds, another does not take away. The disk is read and written by `expect` and `read` only, which
-    belong to the cache's own thread.
+    process adds, another does not take away. `expect` and `read` use the disk, and belong to the cache's own
+    thread; in any other, `will_make_in` finds its region expected.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class RegionMemory:
     ) -> None:
         self._cache, self._key, self._clock = cache, key, clock
         self.lag_seconds, self.quiet_seconds = lag_seconds, quiet_seconds
-        self._empty: dict[str, float] = self._on_disk()  # busy regions, and since when each is empty; 0: not
+        #: Busy regions, and since when each is empty. 0 or less: it is not; minus the time when something was
+        #: begun there, so that a look that was overtaken by it can tell.
+        self._empty: dict[str, float] = self._on_disk()
         self.quiet: dict[
             str, tuple[float, Any]
         ] = {}  # when others were asked, and what was read; None: nothing
@@ -57,16 +60,20 @@ class RegionMemory:
     def busy(self) -> frozenset[str]:
         return frozenset(self._empty)
 
-    def expect(self, *regions: str) -> None:
-        """Before anything is created there: from now on they are busy, whatever others have found there."""
-        self._making |= {*regions}
-        self._unproven |= {*regions} - self.busy
-        self._remember(dict.fromkeys(regions, 0.0))
+    def expect(self, steps: Sequence[AnyStep]) -> None:
+        """Before these steps: regions where they create something are busy, whatever others found there."""
+        launched = {step.order.offer.region for step in steps if isinstance(step, Launch)}
+        self._begin(launched | {step.region for step in steps if isinstance(step, Copy)})
 
     def will_make_in(self, region: str) -> None:
-        """The same, where nobody has expected it."""
+        """Before anything else is created there; nothing is to be done where it was expected."""
         if region not in self._making:
-            self.expect(region)
+            self._begin({region})
+
+    def _begin(self, regions: Set[str]) -> None:
+        self._making |= regions
+        self._unproven |= regions - self.busy
+        self._remember(dict.fromkeys(regions, -self._clock.now()))
 
     def is_unproven(self, region: str) -> bool:
         """Whether it is unknown if this account may read and create there."""
@@ -93,20 +100,21 @@ class RegionMemory:
         self._forbidden.clear()
         told |= {region: 0.0 for region, holds in holding.items() if holds}
         for region in self.busy & holding.keys() - told.keys() - self._making:
-            since = self._empty[region] or (self._clock.now() if self.lag_seconds else began)
+            since = self._empty[region] if self._empty[region] > 0.0 else began
             told[region] = since if began - since < self.lag_seconds else None
         self._remember({r: at for r, at in told.items() if at is None or self._empty.get(r) != at})
 
     def _remember(self, told: Mapping[str, float | None]) -> None:
-        """Note since when regions are empty (0.0: they are not), or that they are not busy (None)."""
+        """Note since when regions are empty (as `_empty` has it), or that they are not busy (None)."""
         if not told:
             return
         others = self._on_disk()
         empty = self._empty | others
         for region, at in told.items():
-            if at is not None:
+            overtaken = region in self._empty and empty[region] != self._empty[region]
+            if at is not None and (at <= 0.0 or not overtaken):
                 empty[region] = at
-            elif empty.get(region) == self._empty.get(region, 0.0):  # nobody has begun anything there since
+            elif not overtaken:  # else another process has begun something there since this one looked
                 empty.pop(region, None)
         self._empty = empty
         if empty != others:
