@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from hotdesk.core.clouds import KNOWN, Cloud
 from hotdesk.core.errors import HotdeskError, NotAllowed
 from hotdesk.core.model import Offer, Value, Want
-from hotdesk.core.money import is_comparable, per_hour
+from hotdesk.core.money import is_comparable, per_hour, rate_line
 from hotdesk.market.ranking import ranked
 from hotdesk.providers import registry
 from hotdesk.services.goals import ANY, Goals
@@ -49,35 +49,36 @@ def places(goals: Goals, name: str, want: Want | None = None) -> list[Place]:
     offers of all of them; then what has no price in US dollars, and machines in use; last, the places where
     nothing fits. A place that cannot be asked says why, and keeps no other from being chosen.
     """
-    chosen: list[tuple[tuple[int, float], Place]] = []
+    own, priced, unpriced, taken, absent = (list[Place]() for _ in range(5))
     rented: dict[str, tuple[Offer, ...]] = {}
     reached = registry.within_reach()
     for cloud in KNOWN.values():
         if cloud.credentials and cloud.name not in reached:
-            chosen.append(((9, 0.0), Place(cloud.name, _without("no credentials here", cloud.log_in))))
+            absent.append(Place(cloud.name, _without("no credentials here", cloud.log_in)))
             continue
         try:
             registry.check(cloud)
             offers = goals.offers(cloud.name, wish_at(goals, name, want, cloud))
         except HotdeskError as no:
-            chosen.append(((9, 0.0), Place(cloud.name, _without(no.what, no.fix))))
+            absent.append(Place(cloud.name, _without(no.what, no.fix)))
             continue
-        if not offers:
-            chosen.append(((9, 0.0), Place(cloud.name, "nothing there fits")))
+        first = next(iter(offers), None)
+        if first is None:
+            absent.append(Place(cloud.name, "nothing there fits"))
         elif not cloud.rented:
-            place = Place(cloud.name, offers[0].why, offers[0])
-            chosen.append(((3 if offers[0].taken else 0, offers[0].usd_per_hour), place))
+            (taken if first.taken else own).append(Place(cloud.name, first.why, first))
         elif comparable := tuple(offer for offer in offers if is_comparable(offer.told_per_hour)):
             rented[cloud.name] = comparable
-        else:
-            why = f"{_price(offers[0])}, which nothing here compares with dollars (cny_per_usd under [money])"
-            chosen.append(((2, 0.0), Place(cloud.name, why, offers[0])))
+        elif first.told_per_hour:
+            why = f"{_price(first)}, which has no rate to dollars"
+            unpriced.append(Place(cloud.name, _without(why, rate_line(first.told_per_hour.currency)), first))
     every = [offer for offers in rented.values() for offer in offers]
-    wish = wish_at(goals, name, want, KNOWN[next(iter(rented))]) if rented else Want()
-    for rank, offer in enumerate(ranked(wish, every, goals.store, goals.clock.now())):
+    wish = want or goals.configured(name, ANY)
+    for offer in ranked(wish, every, goals.store, goals.clock.now()):
         if rented.pop(offer.provider, None):
-            chosen.append(((1, rank), Place(offer.provider, f"{_price(offer)}, {offer.why}", offer)))
-    return [place for _, place in sorted(chosen, key=lambda row: row[0])]
+            priced.append(Place(offer.provider, f"{_price(offer)}, {offer.why}", offer))
+    own.sort(key=lambda place: place.offer.usd_per_hour if place.offer else 0.0)
+    return [*own, *priced, *unpriced, *taken, *absent]
 
 
 def wish_at(goals: Goals, name: str, want: Want | None, cloud: Cloud) -> Want:

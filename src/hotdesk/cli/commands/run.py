@@ -248,9 +248,8 @@ def cost_words(cost: JobCost) -> str:
     if cost.hours is None or cost.usd is None:
         return f"{said}; the run time of this job is not known (--work 10h)"
     took = render.duration(cost.hours * 3600)
-    return f"{said}, about {cost.told or render.usd(cost.usd)} for {took} of work" + " and the start" * (
-        not cost.runs_already
-    )
+    start = "" if cost.runs_already else " and the start"
+    return f"{said}, about {cost.told or render.usd(cost.usd)} for {took} of work{start}"
 
 
 def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -> None:
