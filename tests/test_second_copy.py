@@ -15,6 +15,8 @@ from hotdesk.core.errors import NotAllowed, Unknown, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.local.provider import Local
+from hotdesk.snapshots.pack_file import Pack
+from hotdesk.snapshots.pack_file import damage_of as really
 from tests.conftest import Command
 
 
@@ -108,6 +110,23 @@ def test_what_rots_is_found_by_reading_and_mended_from_the_copy(mine: Computer, 
     assert [one["damage"] for one in mended["images"]] == [""]
     assert mine.content(blue, "a") == noise(1)
     assert mine.desks.images(copy_from=disk)["copied"] == [], "what is whole is left as it is"
+
+
+def test_what_images_share_is_read_once(mine: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parked each evening, the images of a desk have nearly everything in common."""
+    for generation in range(1, 6):
+        mine.park("blue", generation, a=noise(1), day=noise(generation, 5000))
+    packs = mine.packs()
+    read: list[Path] = []
+
+    def damage_of(pack: Pack) -> str:
+        read.append(pack.path)
+        return really(pack)
+
+    monkeypatch.setattr("hotdesk.snapshots.chunk_store.damage_of", damage_of)
+    found = mine.desks.images(verify=True)["images"]
+    assert [one["damage"] for one in found] == [""] * 5
+    assert sorted(read) == packs
 
 
 def test_a_copy_that_is_damaged_mends_nothing_and_spoils_nothing(mine: Computer, disk: Path) -> None:

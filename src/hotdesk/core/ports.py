@@ -161,8 +161,8 @@ class Copied(Value, frozen=True):
 class Copier(Protocol):
     """Optional: this computer's store of images, which can be read again, and copied to another disk."""
 
-    def reread(self, image_id: str, progress: OnProgress) -> str:
-        """Read every byte of an image from the disk; "" if it is whole, else what is damaged."""
+    def damages(self, image_ids: Sequence[str], progress: OnProgress) -> dict[str, str]:
+        """What is damaged in each image, "" where nothing is: each byte is read, what they share once."""
         ...
 
     def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:

@@ -36,9 +36,10 @@ def images(
     looks = clouds.look_at_each(clouds.in_sight() | used)
     found = [row for desk in desks for row in _of(desk, looks, clock.now())]
     if verify and isinstance(pool := clouds.provider(registry.DEFAULT), Copier):
+        ours = [row["id"] for row in found if cloud(row["provider"]).pooled and row["verified"]]
+        damages = pool.damages(ours, _told(name or "", "images", on_wait))
         for row in found:
-            if cloud(row["provider"]).pooled and row["verified"]:
-                row["damage"] = pool.reread(row["id"], _told(row["desk"], row["id"], on_wait))
+            row["damage"] = damages.get(row["id"])
     unread = sorted(where for where, look in looks.items() if look.unread or look.closed)
     return {"images": found, "copied": [], "unread": unread}
 

@@ -112,10 +112,9 @@ class Store:
     def is_verified(self, pack: Pack) -> bool:
         return self._verified.get(pack.path.name) == pack.signature
 
-    def doubt(self, packs: Iterable[Pack]) -> None:
-        """Forget that packs were verified; the next check reads them."""
-        for pack in packs:
-            self._verified.pop(pack.path.name, None)
+    def doubt(self) -> None:
+        """Forget which packs were verified; the next check reads them."""
+        self._verified.clear()
 
     def check(self, packs: Iterable[Pack], on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Verify packs by reading every chunk from the disk; drop those that are damaged."""

@@ -20,13 +20,13 @@ and file flags on macOS.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.cache import forget_gone
 from hotdesk.snapshots.capture import Captured, Progress, Steps, capture
-from hotdesk.snapshots.chunk_store import opened
+from hotdesk.snapshots.chunk_store import Store, opened
 from hotdesk.snapshots.pack_file import Damaged, buffer, digest, read_into
 from hotdesk.snapshots.restore import restore
 from hotdesk.snapshots.tree import (
@@ -43,34 +43,61 @@ from hotdesk.snapshots.tree import (
     shown,
 )
 
-__all__ = ["Captured", "Progress", "capture", "changed", "compare", "forget", "remove", "restore", "verify"]
+__all__ = [
+    "Captured",
+    "Progress",
+    "capture",
+    "changed",
+    "compare",
+    "damages",
+    "forget",
+    "remove",
+    "restore",
+    "verify",
+]
 
 
-def verify(
-    manifest_path: Path,
-    store: Path,
-    *,
-    anew: bool = False,
-    progress: Progress = lambda fraction, what: None,
-) -> None:
+def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None) -> None:
     """Check that the image can be restored, by reading every chunk it needs back from the disk.
 
     Packs that were verified before, and whose size, times and inode have not changed since, are not read
-    again, unless `anew`: a disk may lose what was written long ago. Raises `Refused(CORRUPT)`, naming what is
-    damaged and a file that needs it; the next capture then writes the chunks of damaged packs again.
+    again. Raises `Refused(CORRUPT)`, naming what is damaged and a file that needs it; the next capture then
+    writes the chunks of damaged packs again.
     """
     with opened(store) as chunks:
-        manifest, _ = need_manifest(manifest_path, chunks)
-        need_chunks(manifest, chunks)
-        needed = {name for entry in manifest.entries for name in digests(entry)}
-        packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
-        if anew:
-            chunks.doubt(packs.values())
-        todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
-        steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
-        chunks.check(todo, steps.add)
-        need_chunks(manifest, chunks)
-        progress(1.0, "verified")
+        _verify(manifest_path, chunks, progress)
+
+
+def damages(
+    manifests: Sequence[Path], store: Path, *, progress: Progress = lambda fraction, what: None
+) -> list[str]:
+    """What is damaged in each image, "" where nothing is. What was verified before is read again, once.
+
+    A disk may lose what was written long ago.
+    """
+    found: list[str] = []
+    with opened(store) as chunks:
+        chunks.doubt()
+        for path in manifests:
+            try:
+                _verify(path, chunks, lambda part, what: progress((len(found) + part) / len(manifests), what))
+            except Refused as no:
+                found.append(no.message)
+            else:
+                found.append("")
+    return found
+
+
+def _verify(manifest_path: Path, chunks: Store, progress: Progress) -> None:
+    manifest, _ = need_manifest(manifest_path, chunks)
+    need_chunks(manifest, chunks)
+    needed = {name for entry in manifest.entries for name in digests(entry)}
+    packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
+    todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
+    steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
+    chunks.check(todo, steps.add)
+    need_chunks(manifest, chunks)
+    progress(1.0, "verified")
 
 
 def compare(manifest_path: Path, disk: Path, *, progress: Progress = lambda fraction, what: None) -> None:

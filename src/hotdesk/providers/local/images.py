@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -200,18 +200,17 @@ class Images:
             )
             records.write(self.folders.image(order.name), picture)
 
-    def reread(self, image_id: str, progress: OnProgress) -> str:
-        """What is damaged in an image, by reading every chunk of it from the disk; "" if nothing is."""
+    def damages(self, image_ids: Sequence[str], progress: OnProgress) -> dict[str, str]:
+        """What is damaged in each image, "" where nothing is; see `core.ports.Copier`."""
         from hotdesk.snapshots import snapshot
 
-        try:
-            self.whole(image_id)
-            with locked(self.folders.root / "store.lock", shared=True):
-                manifest = self.folders.manifest(image_id)
-                snapshot.verify(manifest, self.folders.store, anew=True, progress=progress)
-        except Refused as no:
-            return no.message
-        return ""
+        if not image_ids:
+            return {}
+        with locked(self.folders.root / "store.lock", shared=True):
+            found = snapshot.damages(
+                [self.folders.manifest(id_) for id_ in image_ids], self.folders.store, progress=progress
+            )
+        return dict(zip(image_ids, found, strict=True))
 
     def copies(self, folder: Path, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
         """Copy images to the store below this folder, or back; see `core.ports.Copier`."""
@@ -221,8 +220,11 @@ class Images:
         other = Folders(folder / SECOND)
         source, target = (other, self.folders) if back else (self.folders, other)
         other.images.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for id_, picture in _newest_first(source, desk):
-            if back and not self._needs(id_, picture, progress):
+        images = _newest_first(source, desk)
+        known = [id_ for id_, _ in images if back and self.picture(id_)]
+        damages = self.damages(known, progress)
+        for id_, picture in images:
+            if back and not (damages[id_] if id_ in damages else self._is_news(picture)):
                 continue
             with locked(self.folders.root / "store.lock", shared=True):
                 count = second.copy(
@@ -231,27 +233,20 @@ class Images:
                 records.write(target.image(id_), picture)
             yield Copied(id=id_, desk=picture.order.desk, bytes=count)
 
-    def _needs(self, id_: str, picture: records.Picture, progress: OnProgress) -> bool:
-        """Whether an image of the second store is damaged here, or is newer than all that is here."""
-        if self.picture(id_) is not None:
-            return bool(self.reread(id_, progress))
+    def _is_news(self, picture: records.Picture) -> bool:
+        """Whether an image of the second store is newer than all that is here of its desk."""
         return all(
             image.age < (picture.order.generation, picture.taken_at)
             for image in looking.survey(self.folders).of(picture.order.desk).images
         )
 
     def being_baked(self, source_id: str) -> bool:
-        for file in looking.names(self.folders.images):
-            picture = self.picture(id_) if (id_ := file.removesuffix(".json")) != file else None
-            of_it = picture is not None and picture.order.source_id == source_id
-            if (
-                picture
-                and of_it
-                and picture.phase == records.Taking.BAKING
-                and is_locked(self.folders.image_lock(id_))
-            ):
-                return True
-        return False
+        return any(
+            picture.order.source_id == source_id
+            and picture.phase == records.Taking.BAKING
+            and is_locked(self.folders.image_lock(id_))
+            for id_, picture in records.pictures(self.folders.images)
+        )
 
     def in_order(self) -> AbstractContextManager[bool]:
         """The order lock: one order at a time on this computer, for milliseconds."""
@@ -271,13 +266,12 @@ class Images:
 
 def _newest_first(folders: Folders, desk: str) -> list[tuple[str, records.Picture]]:
     """The verified images of a desk ("": of all) in a store."""
-    found = []
-    for file in looking.names(folders.images):
-        id_ = file.removesuffix(".json")
-        picture = records.read(folders.image(id_), records.Picture) if plain(id_) and id_ != file else None
-        if picture and picture.verified and desk in {"", picture.order.desk}:
-            found.append((picture.order.generation, picture.taken_at, id_, picture))
-    return [(id_, picture) for _, _, id_, picture in sorted(found, key=lambda row: row[:3], reverse=True)]
+    found = [
+        (id_, picture)
+        for id_, picture in records.pictures(folders.images)
+        if plain(id_) and picture.verified and desk in {"", picture.order.desk}
+    ]
+    return sorted(found, key=lambda one: (one[1].order.generation, one[1].taken_at), reverse=True)
 
 
 def check_source(

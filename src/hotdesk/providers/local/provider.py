@@ -75,8 +75,8 @@ class Local:
     def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
         self.images.pack(order, Path(disk), progress)
 
-    def reread(self, image_id: str, progress: OnProgress) -> str:
-        return self.images.reread(image_id, progress)
+    def damages(self, image_ids: Sequence[str], progress: OnProgress) -> dict[str, str]:
+        return self.images.damages(image_ids, progress)
 
     def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
         return self.images.copies(Path(folder), desk, progress, back=back)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -128,6 +129,13 @@ def write(path: Path, value: Value, *, durable: bool = True) -> None:
                 fsync(fd)
         finally:
             os.close(fd)
+
+
+def pictures(images: Path) -> Iterator[tuple[str, Picture]]:
+    """The images of a pool that have a readable record, by id."""
+    for path in sorted(images.glob("*.json")):
+        if picture := read(path, Picture):
+            yield path.stem, picture
 
 
 def read(path: Path, type_: type[V]) -> V | None:

@@ -124,17 +124,14 @@ class Baker:
 
     def _previous(self) -> Path | None:
         """The newest complete image of this desk, so that unchanged files are not read again."""
-        best: tuple[int, float, str] | None = None
-        for path in self.folders.images.glob("*.json"):
-            other = records.read(path, records.Picture)
-            whole = (
-                other is not None
-                and other.phase == records.Taking.BAKED
-                and path.with_suffix(".manifest").exists()
-            )
-            if other and whole and other.order.desk == self.picture.order.desk:
-                best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
-        return self.folders.manifest(best[2]) if best else None
+        whole = [
+            (other.order.generation, other.taken_at, self.folders.manifest(id_))
+            for id_, other in records.pictures(self.folders.images)
+            if other.order.desk == self.picture.order.desk
+            and other.phase == records.Taking.BAKED
+            and self.folders.manifest(id_).exists()
+        ]
+        return max(whole)[2] if whole else None
 
     def verify(self) -> None:
         snapshot.verify(self.folders.manifest(self.id), self.folders.store, progress=self.report)

@@ -101,12 +101,11 @@ def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool
     """
     desk = machine.order.desk
     run, owner = records.read(folders.machines / id_ / "run.json", records.Run), folders.disk_record(desk)
-    taken: list[tuple[float, Path]] = []
-    for path in folders.images.glob("*.json"):
-        picture = records.read(path, records.Picture)
-        whole = picture is not None and picture.verified and picture.order.source_id == id_
-        if picture and run and whole and picture.taken_at > run.started_at:
-            taken.append((picture.taken_at, path.with_suffix(".manifest")))
+    taken = [
+        (picture.taken_at, folders.manifest(image))
+        for image, picture in records.pictures(folders.images)
+        if run and picture.verified and picture.order.source_id == id_ and picture.taken_at > run.started_at
+    ]
     if not taken:
         return False
     from hotdesk.snapshots import snapshot
@@ -128,10 +127,9 @@ def main() -> int:
     folder = folders.machines / id_
     machine = records.read(folder / "machine.json", records.Machine)
     deleted = (folder / "ending.json").exists()
-    for image in folders.images.glob("*.json") if deleted else ():
-        picture = records.read(image, records.Picture)
-        if picture and picture.order.source_id == id_ and picture.phase == records.Taking.BAKING:
-            end_worker(image.with_suffix(".lock"), seconds=5.0)
+    for image, picture in records.pictures(folders.images) if deleted else ():
+        if picture.order.source_id == id_ and picture.phase == records.Taking.BAKING:
+            end_worker(folders.image_lock(image), seconds=5.0)
     stop(folder, machine.mark if machine else records.mark_of(folder))  # it may be running without its record
     if machine is not None:  # its supervisor does so too, unless it was killed
         environment.clear_up(folders.disks / machine.order.desk, machine.mark)
