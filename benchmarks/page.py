@@ -237,7 +237,7 @@ def in_a_cloud() -> None:
             while beside(web) and time.perf_counter() - began < 10 * LINGER_SECONDS:
                 time.sleep(0.5)
             print(f"{'it is gone after':40} {time.perf_counter() - began:7.0f} s")
-            print_memory(web, "when nobody looks")
+            print_memory(web, "with no window open")
         finally:
             web.end()
 
