@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from msgspec.structs import replace
 
 from fake_ec2.process import FakeEc2
-from hotdesk.cli.main import hotdesk as program
+from hotdesk.cli.main import run as run_here
 from hotdesk.cli.ui import render
 from hotdesk.cli.ui.offer_table import SPARED
 from hotdesk.cli.ui.render import fitted
+from hotdesk.cli.ui.terminal import speaks_json
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Market, Offer, Scope
@@ -115,12 +115,16 @@ def test_the_table_says_its_units_its_sources_and_what_is_left_out(tmp_path: Pat
 
 
 def test_a_narrow_table_says_what_it_leaves_out_and_explains_no_column_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HOTDESK_STATE", str(tmp_path))
     monkeypatch.setenv("HOTDESK_OFFLINE", "1")
     monkeypatch.setattr(render, "columns", lambda stream=None: 80)
-    shown = CliRunner().invoke(program, ["offers", "--gpu", "L4", "--limit", "5"]).stdout
+    words = ["offers", "--gpu", "L4", "--limit", "5"]
+    assert run_here([*words, "--json"]) == 0
+    capsys.readouterr()
+    assert not speaks_json()  # whatever is printed next in this process
+    assert run_here(words) == 0  # for a person again, after an answer for a program
+    shown = capsys.readouterr().out
     assert "The terminal is too narrow for: GPU GIB; SAVING; TAKEN." in shown
     assert "TAKEN: the share" not in shown
     assert all(len(line) <= 80 for line in shown.splitlines())

@@ -152,6 +152,8 @@ def run(argv: list[str]) -> int:
     except (BrokenPipeError, terminal.ReaderLeft):
         terminal.silence()
         return 141
+    finally:
+        terminal.speak_json(False)  # who called may go on to print for a person
 
 
 def _run(argv: list[str]) -> int:
