@@ -105,6 +105,12 @@ class JobRig:
                     found[int(entry.name)] = words.strip()
         return found
 
+    def nothing_left(self) -> None:
+        """Of the ended job nothing lives; its runner, which has told of that end, is at its own."""
+        words = self.left().values()
+        assert not [said for said in words if " work " not in said], words
+        self.until(lambda: not self.left())
+
     def named(self, part: str) -> list[int]:
         return sorted(pid for pid, words in self.left().items() if part in words)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -371,7 +372,11 @@ def test_a_full_disk_costs_words_of_the_log_and_not_the_exit_status(runner: Runn
     runner(
         "begin", id="1-a", attempt=1, command=["echo lost; while [ ! -e go ]; do sleep 0.05; done; exit 5"]
     )
-    (folder / "status.json.new").symlink_to("/dev/full")
+    limit = time.monotonic() + 30
+    while not (folder / "status.json.new").is_symlink():
+        assert time.monotonic() < limit
+        with contextlib.suppress(FileExistsError):  # it is being written just now
+            (folder / "status.json.new").symlink_to("/dev/full")
     (tmp_path / "go").touch()
     time.sleep(1.5)
     assert json.loads((folder / "status.json").read_text())["phase"] == "running"

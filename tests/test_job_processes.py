@@ -125,7 +125,7 @@ def test_the_notice_reaches_the_topmost_that_catch_it(rig: JobRig, command: list
     assert heard == sorted(asked[:count])
     assert len(before) > count
     assert rig.ended()["exit_status"] == 0
-    assert rig.left() == {}
+    rig.nothing_left()
 
 
 @pytest.mark.parametrize("line", ["python rank.py helper; true", "./uv rank.py helper"])
@@ -206,7 +206,7 @@ def test_a_cancelled_job_is_over_when_none_of_its_processes_is_left(rig: JobRig,
     told = rig.look()
     assert (told["alive"], told["cancelled"], told["phase"]) == (True, True, "running")
     told = rig.ended()
-    assert rig.left() == {}
+    rig.nothing_left()
     assert (told["phase"], told["cancelled"]) == ("ended", True)
 
 
@@ -218,7 +218,7 @@ def test_who_saves_at_the_end_has_helpers_and_a_reader_until_then(rig: JobRig) -
     rig.cancel()
     told = rig.ended()
     assert told["cancelled"]
-    assert rig.left() == {}
+    rig.nothing_left()
     assert (rig.home / "saved").read_text() == "whole\n"
     assert "saving 4" in (rig.home / "said").read_text()
     assert not (rig.home / "next").exists()
@@ -231,7 +231,7 @@ def test_ranks_end_with_their_launcher_that_was_killed(rig: JobRig, kind: str) -
     [launcher] = rig.named("launcher.py")
     os.kill(launcher, signal.SIGKILL)
     told = rig.ended()
-    assert rig.left() == {}
+    rig.nothing_left()
     assert (told["phase"], told["exit_status"]) == ("ended", 137)
     assert "the command has ended, and this is ended too" in rig.log()
 
@@ -242,7 +242,7 @@ def test_a_launcher_tells_of_its_rank_that_was_killed(rig: JobRig) -> None:
     os.kill(first, signal.SIGKILL)
     (rig.home / "go").touch()
     assert rig.ended()["exit_status"] == 1
-    assert rig.left() == {}
+    rig.nothing_left()
 
 
 @pytest.mark.parametrize("kind", ["", "renamed", "deaf renamed"])
@@ -262,7 +262,7 @@ def test_the_next_attempt_begins_when_nothing_is_left_of_the_last(rig: JobRig, k
     assert text.index("an earlier attempt's processes are ended first") < text.index(f"ready {new}")
     (rig.home / "go").touch()
     assert rig.ended()["exit_status"] == 0
-    assert rig.left() == {}
+    rig.nothing_left()
 
 
 def test_a_job_that_is_killed_with_its_runner_again_and_again_is_given_up(rig: JobRig) -> None:
@@ -288,7 +288,7 @@ def test_a_job_that_is_killed_with_its_runner_again_and_again_is_given_up(rig: J
     assert (told["phase"], told["exit_status"]) == ("ended", None)
     assert told["trouble"].startswith("its runner was killed 3 times on one machine")
     assert told["trouble"] in rig.log()
-    assert rig.left() == {}
+    rig.nothing_left()
 
 
 def test_a_job_goes_on_without_the_terminal_that_it_was_shown_in(rig: JobRig) -> None:
@@ -309,7 +309,7 @@ def test_a_job_whose_runner_was_killed_can_be_cancelled(rig: JobRig) -> None:
     rig.until(lambda: not rig.look()["alive"])
     rig.cancel()
     rig.until(lambda: rig.look()["phase"] == "ended")
-    assert rig.left() == {}
+    rig.nothing_left()
     assert rig.look()["exit_status"] == 143
 
 
@@ -325,7 +325,7 @@ def test_how_long_a_job_runs_is_told_as_of_the_look(rig: JobRig) -> None:
 def test_what_a_command_leaves_behind_ends_with_it_and_is_named(rig: JobRig) -> None:
     rig.begin("setsid sleep 600 & echo done")
     assert rig.ended()["exit_status"] == 0
-    assert rig.left() == {}
+    rig.nothing_left()
     assert "this is ended too: sleep 600" in rig.log()
 
 

@@ -100,7 +100,7 @@ def test_nothing_is_left_of_it_when_it_is_cancelled(rig: JobRig, tool: str) -> N
     assert len(computing(rig, tool)) >= TOOLS[tool][1]
     rig.cancel()
     assert rig.ended(SECONDS)["cancelled"]
-    assert rig.left() == {}
+    rig.nothing_left()
     assert "after" not in rig.log()
 
 
@@ -109,7 +109,7 @@ def test_nothing_is_left_of_it_when_one_that_computes_is_killed(rig: JobRig, too
     rig.until("step 5\n", SECONDS)
     os.kill(computing(rig, tool)[-1], signal.SIGKILL)
     told = rig.ended(SECONDS)
-    assert rig.left() == {}
+    rig.nothing_left()
     assert (told["phase"], told["exit_status"] != 0) == ("ended", tool != "script")
 
 
@@ -120,5 +120,5 @@ def test_nothing_is_left_of_it_when_its_launcher_is_killed(rig: JobRig, tool: st
     launcher = TOOLS[tool][2]
     os.kill(min(rig.named(launcher)) if launcher else computing(rig, tool)[0], signal.SIGKILL)
     told = rig.ended(SECONDS)
-    assert rig.left() == {}
+    rig.nothing_left()
     assert told["exit_status"] == 137
