@@ -1,8 +1,8 @@
 // A verb before it is done: its steps, its price, what would end, and the same line for the terminal.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ask, post, problem, type Asked, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
-import { Dialog, Field, Line, Trouble, perHour, useAnswer } from "./parts";
+import { ask, planned, post, problem, type Asked, type Carriage, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
+import { Dialog, Field, Line, Trouble, length, perHour, size, usd, useAnswer } from "./parts";
 import { t, type Word } from "./words";
 
 export const VERBS: Record<Deed, Word> = {
@@ -55,7 +55,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   const [busy, setBusy] = useState(false);
   const [sent, setSent] = useState(false);
   const change = (more: Partial<Asked>) => set((old) => ({ ...old, ...more }));
-  const lacksTarget = verb === "move" && !asked.gpu && !asked.instance_type && !asked.market && !asked.zone;
+  const lacksTarget = verb === "move" && !asked.gpu && !asked.instance_type && !asked.market && !asked.zone && !asked.provider;
   const key = JSON.stringify({ ...asked, typed: undefined, anyway: undefined });
 
   useEffect(() => {
@@ -63,7 +63,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
     let gone = false;
     setBusy(true);
     const timer = setTimeout(() => {
-      post<Plan>("plan", asked).then(
+      planned(asked).then(
         (found) => { if (!gone) { setPlan(found); setTrouble(undefined); setBusy(false); } },
         (error: unknown) => { if (!gone) { setPlan(undefined); setTrouble(problem(error)); setBusy(false); } },
       );
@@ -72,7 +72,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   }, [key]);
 
   const clouds = useAnswer(() => ask<{ clouds: Cloud[]; usual: string }>("clouds"), []).value;
-  const chosen = desk?.provider ?? (asked.provider || clouds?.usual);
+  const chosen = asked.provider || desk?.provider || clouds?.usual;
   const rented = clouds?.clouds.find((cloud) => cloud.name === chosen)?.rented ?? false;
   const ends = plan ? [...plan.works, ...plan.unsaved, ...plan.lost] : [];
   const all: Asked = { ...asked, anyway: ends.length > 0 || verb === "down" };
@@ -94,6 +94,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
       <form onSubmit={(event) => { event.preventDefault(); if (ready) void go(); }}>
         <p class="muted">{t(ABOUT[verb])}</p>
         {verb === "up" && !desk && <Opening asked={asked} change={change} clouds={clouds?.clouds ?? []} chosen={chosen ?? ""} />}
+        {verb === "move" && desk && <Places asked={asked} change={change} clouds={clouds?.clouds ?? []} stays={desk.provider} />}
         {rented && (verb === "up" || verb === "move" || verb === "resume") && <Hardware asked={asked} change={change} />}
         {rented && verb === "up" && <Leaving asked={asked} change={change} />}
         {busy && !plan && <p class="muted" role="status">{t("Looking…")}</p>}
@@ -107,6 +108,8 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
             {price !== undefined && (
               <p class="price"><strong>{price}</strong> <span class="muted">{t("from then on")}</span></p>
             )}
+            {plan.notes.length > 0 && <details open><summary>{t("The places")}</summary><ul class="plain">{plan.notes.map((note) => <li key={note}>{note}</li>)}</ul></details>}
+            {plan.carries && <Carried goods={plan.carries} />}
             <h3>{t("What will be done")}</h3>
             <Steps steps={plan.steps} />
             {plan.offers.length > 1 && price !== undefined && (
@@ -172,6 +175,29 @@ function Ending({ title, items }: { title: string; items: string[] }): JSX.Eleme
   );
 }
 
+/** What goes along to another place, for how long and for how much, and what cannot. */
+function Carried({ goods }: { goods: Carriage }): JSX.Element {
+  const { files, bytes } = goods;
+  const counted = files === null || bytes === null ? t("not counted: {0}", goods.uncounted) : t("{0} files, {1}", files.toLocaleString("en-US"), size(bytes));
+  return (
+    <>
+      <h3>{t("Goes along")}</h3>
+      <p>
+        {[counted, goods.seconds !== null && t("{0} for all of it", length(Math.max(1, goods.seconds))),
+          goods.usd_once ? t("{0} once for traffic, at most", usd(goods.usd_once)) : "",
+          goods.data_files ? t("{0} files of data come from their source", goods.data_files.toLocaleString("en-US")) : ""].filter(Boolean).join(" · ")}
+      </p>
+      <Ending title={t("cannot be read, and stops the move")} items={goods.unreadable} />
+      {goods.replaced.length > 0 && (
+        <details>
+          <summary>{t("Stays behind")}</summary>
+          <ul class="plain">{goods.replaced.map(({ what, by }) => <li key={what}>{what} → {by}</li>)}</ul>
+        </details>
+      )}
+    </>
+  );
+}
+
 interface Fields { asked: Asked; change: (more: Partial<Asked>) => void }
 interface Cloud { name: string; label: string; rented: boolean }
 
@@ -181,12 +207,26 @@ function Opening({ asked, change, clouds, chosen }: Fields & { clouds: Cloud[]; 
       <Field label={t("Name")} hint={t("a-z, 0-9 and hyphens")}>
         <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
       </Field>
-      <Field label={t("Where")}>
-        <select value={chosen} onChange={(event) => change({ provider: event.currentTarget.value })}>
-          {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{cloud.label === "this computer" ? t("This computer") : cloud.label}</option>)}
-        </select>
-      </Field>
+      <Where value={chosen} clouds={clouds} change={change} />
     </div>
+  );
+}
+
+/** Where a desk is to move; at first, nowhere. */
+function Places({ asked, change, clouds, stays }: Fields & { clouds: Cloud[]; stays: string }): JSX.Element {
+  const others = clouds.filter((cloud) => cloud.name !== stays);
+  return <div class="fields"><Where value={asked.provider ?? ""} clouds={others} change={change} first={t("Where it is")} /></div>;
+}
+
+function Where({ value, clouds, change, first }: { value: string; clouds: Cloud[]; change: Fields["change"]; first?: string }): JSX.Element {
+  const label = (cloud: Cloud): string => cloud.name === "any" ? t("Wherever it is best") : cloud.label === "this computer" ? t("This computer") : cloud.label;
+  return (
+    <Field label={t("Where")}>
+      <select value={value} onChange={(event) => change({ provider: event.currentTarget.value })}>
+        {first && <option value="">{first}</option>}
+        {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{label(cloud)}</option>)}
+      </select>
+    </Field>
   );
 }
 

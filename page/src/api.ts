@@ -41,7 +41,13 @@ export interface Step {
   step: string; why: string; id?: string; what?: string; fix?: string; region?: string; keep_disk?: boolean;
   usd_per_hour?: number; told_per_hour?: Amount | null; order?: { offer?: Offer; image_id?: string }; offer?: Offer;
 }
+/** What a move to another place carries, as `hotdesk move --dry-run --json` has it. */
+export interface Carriage {
+  files: number | null; bytes: number | null; uncounted: string; data_files: number | null; unreadable: string[]; seconds: number | null;
+  usd_once: number | null; replaced: { what: string; by: string }[];
+}
 export interface Plan {
+  carries?: Carriage | null; notes: string[];
   line: string[]; steps: Step[]; offers: Offer[]; works: string[]; unsaved: string[]; open: string[]; lost: string[];
 }
 
@@ -58,12 +64,27 @@ export function ask<T>(question: string, said: Record<string, string> = {}): Pro
 }
 
 /** Something that may change what is. Throws a `Failure`. */
-export function post<T>(path: string, body: object): Promise<T> {
+export const post = <T>(path: string, body: object): Promise<T> => answer<T>(sent(path, body));
+
+/** What a verb would do; its notes say why a place was chosen. Throws a `Failure`. */
+export async function planned(asked: Asked): Promise<Plan> {
+  const { answer: plan, notes = [] } = await told<Plan>(sent("plan", asked));
+  return { ...(plan as Plan), notes };
+}
+
+function sent(path: string, body: object): Promise<Response> {
   const headers = { "Content-Type": "application/json", "X-Hotdesk": "1" };
-  return answer<T>(fetch(`/api/${path}`, { method: "POST", headers, body: JSON.stringify(body) }));
+  return fetch(`/api/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 async function answer<T>(coming: Promise<Response>): Promise<T> {
+  const said = await told<T>(coming);
+  return (said.answer ?? said) as T;
+}
+
+interface Told<T> { answer?: T; act?: string; error?: Problem; notes?: string[] }
+
+async function told<T>(coming: Promise<Response>): Promise<Told<T>> {
   let reply: Response;
   try {
     reply = await coming;
@@ -74,9 +95,9 @@ async function answer<T>(coming: Promise<Response>): Promise<T> {
   if (!type.startsWith("application/json")) {
     throw new Failure({ what: (await reply.text()).trim() || reply.statusText, why: "", fix: "hotdesk web", exit_code: 3 });
   }
-  const told = (await reply.json()) as { answer?: T; act?: string; error?: Problem };
-  if (told.error) throw new Failure(told.error);
-  return (told.answer ?? told) as T;
+  const said = (await reply.json()) as Told<T>;
+  if (said.error) throw new Failure(said.error);
+  return said;
 }
 
 /** An error of any kind, in three lines. */

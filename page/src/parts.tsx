@@ -30,6 +30,10 @@ export function length(seconds: number): string {
   return t("{0} d", Math.round(s / 86400));
 }
 
+/** Bytes, in the unit that gives it few digits. */
+export const size = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
+
 export const clock = (at: number): string =>
   new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 

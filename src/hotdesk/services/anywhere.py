@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
 from hotdesk.core.clouds import KNOWN, Cloud
-from hotdesk.core.errors import HotdeskError, NotAllowed
-from hotdesk.core.model import Offer, Value, Want
+from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
+from hotdesk.core.model import Desk, Offer, Value, Want
 from hotdesk.core.money import is_comparable, per_hour, rate_line
 from hotdesk.market.ranking import ranked
 from hotdesk.providers import registry
 from hotdesk.services.goals import ANY, Goals
+from hotdesk.services.wanting import wanted
 
 #: What hotdesk.toml may say for clouds, and a machine of one's own does not let anybody choose.
 _OF_CLOUDS = ("regions", "disk_gib", "image")
@@ -40,6 +42,26 @@ def best(goals: Goals, name: str, want: Want | None, note: Callable[[str], None]
         mark = "->" if place is found[0] else "  "
         note(f"{mark} {KNOWN[place.provider].label}: {place.why}")
     return found[0].provider, wish_at(goals, name, want, KNOWN[found[0].provider])
+
+
+def destination(
+    goals: Goals, desk: Desk, given: dict[str, Any], provider: str | None, note: Callable[[str], None]
+) -> tuple[Want | None, str | None]:
+    """What a move asks for, of the options `given` about hardware, and where: "any" as the best place.
+
+    Raises `Usage` where that is what it has, `NotAllowed` where nothing fits anywhere.
+    """
+    elsewhere = provider not in {None, desk.provider}
+    want = wanted(goals.configured(desk.name, provider) if elsewhere else desk.want, given)
+    if provider == ANY:
+        provider, want = best(goals, desk.name, want, note)
+    if elsewhere and provider == desk.provider:  # the best place is the one where it is
+        elsewhere, want = False, wanted(desk.want, given)
+    if want is None and not elsewhere and not (provider and desk.bound):
+        there = f"{desk.name} is there already" if provider else "Move to what"
+        why = "Name the hardware, or another place."
+        raise Usage(f"{there}{'.' if provider else '?'}", why, f"hotdesk move {desk.name} --gpu L4")
+    return want, provider
 
 
 def places(goals: Goals, name: str, want: Want | None = None) -> list[Place]:

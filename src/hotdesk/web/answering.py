@@ -17,16 +17,20 @@ import msgspec
 
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.steps import Row, Wait
 from hotdesk.parallel import aside
 from hotdesk.web import amounts
 from hotdesk.web.asking import (
     DEFECT,
+    DOES,
     FAILED,
+    HEARD,
     LINE,
     LOOK,
     OK,
     READS,
     REST,
+    Hear,
     Look,
     Reply,
     defect,
@@ -34,15 +38,25 @@ from hotdesk.web.asking import (
     put,
     words,
 )
-from hotdesk.web.changes import CHANGES
+from hotdesk.web.changes import ACTS, CHANGES
 from hotdesk.web.questions import QUESTIONS
 
 
-def answered(state: Path, call: Callable[[Hotdesk], Any]) -> Reply:
-    """What a method of `Hotdesk` gives; or its error, in three lines."""
+def answered(
+    state: Path,
+    call: Callable[[Hotdesk], Any],
+    on_note: Callable[[str], None] = lambda note: None,
+    **options: Any,
+) -> Reply:
+    """What a method of `Hotdesk` gives; or its error, in three lines. `options` are its own."""
     notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        on_note(text)
+
     try:
-        with Hotdesk(state, on_note=notes.append) as desks:
+        with Hotdesk(state, on_note=note, **options) as desks:
             return OK, msgspec.json.encode({"answer": amounts.spoken(call(desks)), "notes": notes})
     except HotdeskError as error:
         return FAILED, msgspec.json.encode({"error": words(error), "notes": notes})
@@ -57,7 +71,7 @@ class Here:
         self.state = state
         self._desks: Hotdesk | None = None
 
-    def ask(self, name: str, said: bytes = b"{}") -> Reply:
+    def ask(self, name: str, said: bytes = b"{}", hear: Hear = lambda told: None) -> Reply:
         if name == LOOK:
             return self._look()
         if name == REST:
@@ -67,9 +81,43 @@ class Here:
             question = QUESTIONS[name.removeprefix(READS)]
             told = msgspec.json.decode(said, type=dict[str, str])
             return answered(self.state, lambda desks: question(desks, told))
+        if name.startswith(DOES):
+            return self._done(name.removeprefix(DOES), said, hear)
         kind, change = CHANGES[name]
         asked = msgspec.json.decode(said, type=kind)
         return answered(self.state, lambda desks: change(desks, asked))
+
+    def _done(self, name: str, said: bytes, hear: Hear) -> Reply:
+        """Do what a click asks for, and tell of it in the fields that the page shows of it."""
+        kind, act = ACTS[name]
+        asked = msgspec.json.decode(said, type=kind)
+        notes: list[str] = []
+
+        def tell(**fields: Any) -> None:
+            hear(msgspec.json.encode(fields))
+
+        def wait(desk: str, wait: Wait) -> None:
+            tell(wait={"why": wait.why, "progress": wait.progress})
+
+        def row(row: Row) -> None:
+            tell(wait=None)
+
+        def busy(desk: str, holder: str) -> None:
+            tell(wait={"why": f"waiting for process {holder} to release {desk}", "progress": None})
+
+        def note(text: str) -> None:
+            notes.append(text)
+            tell(notes=notes)
+
+        return answered(
+            self.state,
+            lambda desks: act(desks, asked),
+            note,
+            on_row=row,
+            on_wait=wait,
+            on_busy=busy,
+            over_budget=asked.over_budget,
+        )
 
     def rest(self) -> None:
         if self._desks is not None:
@@ -95,8 +143,12 @@ def main(state: Path, line: socket.socket) -> None:
     looks: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def reply(number: int, name: str, said: bytes) -> None:
+        def hear(told: bytes) -> None:
+            with contextlib.suppress(OSError):
+                put(line, sending, [number, HEARD, msgspec.Raw(told)])
+
         try:
-            status, answer = here.ask(name, said)
+            status, answer = here.ask(name, said, hear)
         except Exception as error:
             status, answer = DEFECT, msgspec.json.encode({"error": defect(error), "notes": []})
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ The server starts it when somebody looks, and ends it when nobody has for a whil
 other knows by the line between them. What is known of desks is in the state folder, which both read.
 
 A question is `[number, name, said]`, its answer `[number, status, answer]`, each behind four bytes of length.
+What is told of a verb while it goes on comes before its answer, with the status `HEARD`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import itertools
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,11 +29,13 @@ from hotdesk.services.view import View
 from hotdesk.system import reap, spawn, ticks
 
 LINGER_SECONDS = 20.0  # for which it waits for another question, while nobody looks
-OK, FAILED, DEFECT = 200, 409, 500
+OK, FAILED, DEFECT, HEARD = 200, 409, 500, 100
 LOOK, REST = "look", "rest"
 READS = "?"  # before the name of what is only read: `?gc` tells what is left over, `gc` deletes it
+DOES = "!"  # before the name of what takes long, and is told about while it goes on
 LINE = 3  # the number of the line between both, in the process that answers
 Reply = tuple[int, bytes]
+Hear = Callable[[bytes], None]  # gets what is told meanwhile, as JSON; from any thread
 
 
 class Look(Value, frozen=True):
@@ -45,7 +49,7 @@ class Look(Value, frozen=True):
 class Asker(Protocol):
     """Who answers: this process, or one of its own."""
 
-    def ask(self, name: str, said: bytes = b"{}") -> Reply:
+    def ask(self, name: str, said: bytes = b"{}", hear: Hear = lambda told: None) -> Reply:
         """The status and the JSON of an answer. From any thread."""
 
     def rest(self) -> None:
@@ -74,10 +78,10 @@ class Beside:
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._numbers = itertools.count()
         self._line: socket.socket | None = None
-        self._waiting: dict[int, SimpleQueue[Reply]] = {}
+        self._waiting: dict[int, tuple[SimpleQueue[Reply], Hear]] = {}
         self._needed, self._looked = ticks(), False
 
-    def ask(self, name: str, said: bytes = b"{}") -> Reply:
+    def ask(self, name: str, said: bytes = b"{}", hear: Hear = lambda told: None) -> Reply:
         mine: SimpleQueue[Reply] = SimpleQueue()
         with self._lock:
             try:
@@ -85,7 +89,7 @@ class Beside:
             except OSError as error:
                 return _ended(f"It could not be started: {error}.")
             number, self._needed = next(self._numbers), ticks()
-            self._waiting[number] = mine
+            self._waiting[number] = (mine, hear)
             self._looked = name == LOOK or (self._looked and name != REST)
         try:
             put(line, self._sending, [number, name, msgspec.Raw(said)])
@@ -115,10 +119,11 @@ class Beside:
             while (said := got(line)) is not None:
                 number, status, answer = msgspec.json.decode(said, type=tuple[int, int, msgspec.Raw])
                 with self._lock:
-                    asked = self._waiting.pop(number, None)
+                    asked = self._waiting.get(number) if status == HEARD else self._waiting.pop(number, None)
                     self._needed = ticks()
                 if asked is not None:
-                    asked.put((status, bytes(answer)))
+                    to, hear = asked
+                    hear(bytes(answer)) if status == HEARD else to.put((status, bytes(answer)))
         self._cut(line)
 
     def _cut(self, line: socket.socket) -> None:
@@ -128,7 +133,7 @@ class Beside:
                 return
             self._line = None
             left, self._waiting = self._waiting, {}
-        for asked in left.values():
+        for asked, _ in left.values():
             asked.put(_ended("Somebody has killed it, or it had no memory."))
 
 

@@ -1,4 +1,4 @@
-"""What is sent with a body and answered at once: its type, and what is made of it."""
+"""What is sent with a body: its type, and what is made of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from hotdesk.api import Hotdesk
 from hotdesk.web import planning, settings, starting, sweep_start, sweeping, verbs
 
+#: Answered at once.
 CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "plan": (verbs.Asked, verbs.planned),
     "notebook": (verbs.Named, verbs.notebook),
@@ -23,5 +24,11 @@ CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "sweep-retry": (sweeping.Chosen, sweeping.retry),
     "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
 }
-#: Of these, those that change what the cards show, and are in no journal.
+#: Clicks that take long, and are told about on the board while they go on.
+ACTS: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], dict[str, Any]]]] = {
+    "do": (verbs.Asked, verbs.perform),
+    "run": (starting.Run, starting.run),
+    "sweep-start": (sweep_start.NewSweep, sweep_start.begin),
+}
+#: Of the changes, those that change what the cards show, and are in no journal.
 SHOWN = {"forward", "forward-stop"}

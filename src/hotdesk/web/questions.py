@@ -55,8 +55,10 @@ def doctor(desks: Hotdesk, said: Words) -> Any:
 def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """Where a desk can be, and where one is that nobody says it of."""
     from hotdesk.core.clouds import KNOWN
+    from hotdesk.services.goals import ANY
 
     known = [{"name": name, "label": cloud.label, "rented": cloud.rented} for name, cloud in KNOWN.items()]
+    known.append({"name": ANY, "label": ANY, "rented": True})  # the best of them: see services/anywhere.py
     return {"clouds": known, "usual": desks.services.goals.provider("")}
 
 

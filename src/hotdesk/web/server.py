@@ -18,14 +18,13 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from hotdesk.api import Hotdesk
 from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
-from hotdesk.web import starting, sweep_start, terminal, verbs
+from hotdesk.web import terminal, verbs
 from hotdesk.web.answering import Here, answered
 from hotdesk.web.asking import FAILED, READS, Asker, Reply, words
-from hotdesk.web.changes import CHANGES, SHOWN
+from hotdesk.web.changes import ACTS, CHANGES, SHOWN
 from hotdesk.web.guard import MOST_BYTES, Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch
@@ -33,7 +32,6 @@ from hotdesk.web.questions import QUESTIONS
 from hotdesk.web.threads import in_thread
 
 T = TypeVar("T")
-C = TypeVar("C", starting.Run, sweep_start.NewSweep)
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {
@@ -61,7 +59,7 @@ class Page:
         self.state, self.links, self.board = state, Links(port), Board()
         self.asker = asker or Here(state)
         self.watch = Watch(state, self.board, self.asker)
-        self.acts = verbs.Acts(state, self.board, SystemClock(), self.watch.look_now)
+        self.acts = verbs.Acts(self.board, self.asker, SystemClock(), self.watch.look_now)
         self.tickets = terminal.Tickets()
 
     def app(self) -> Guard:
@@ -70,10 +68,9 @@ class Page:
         routes = [
             Route(ENTER, self._enter),
             Route("/api/events", self._events),
-            Route("/api/do", self._do, methods=["POST"]),
-            Route("/api/run", self._starts(starting.Run, starting.run), methods=["POST"]),
-            Route(
-                "/api/sweep-start", self._starts(sweep_start.NewSweep, sweep_start.begin), methods=["POST"]
+            *(
+                Route(f"/api/{name}", self._does(name, kind), methods=["POST"])
+                for name, (kind, _) in ACTS.items()
             ),
             *(
                 Route(f"/api/{name}", self._asked(name, kind), methods=["POST"])
@@ -122,22 +119,14 @@ class Page:
     async def _terminal(self, socket: WebSocket) -> None:
         await terminal.serve(self.tickets, socket)
 
-    async def _do(self, request: Request) -> Response:
-        asked = await _read(request, verbs.Asked)
-        if isinstance(asked, Response):
-            return asked
-        return _begun(lambda: self.acts.begin(asked))
-
-    def _starts(
-        self, kind: type[C], call: Callable[[Hotdesk, C], dict[str, Any]]
-    ) -> Callable[[Request], Any]:
+    def _does(self, name: str, kind: type[Any]) -> Callable[[Request], Any]:
         """A route that begins what takes long, and answers with its id on the board."""
 
         async def answer(request: Request) -> Response:
             asked = await _read(request, kind)
             if isinstance(asked, Response):
                 return asked
-            return _begun(lambda: self.acts.start(asked, lambda desks: call(desks, asked)))
+            return _begun(lambda: self.acts.begin(name, asked))
 
         return answer
 

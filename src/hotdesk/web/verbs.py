@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from hotdesk.api import Hotdesk
 from hotdesk.core import lengths
-from hotdesk.core.errors import HotdeskError, NeedsDecision, Usage
+from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal, Value, Want
 from hotdesk.core.ports import Clock
-from hotdesk.core.steps import Row, Start, Wait
+from hotdesk.core.steps import Start
 from hotdesk.parallel import aside
 from hotdesk.services import forms
 from hotdesk.services.limits import Limits
 from hotdesk.services.wanting import wanted
-from hotdesk.web.asking import defect, words
+from hotdesk.web.asking import DOES, Asker
 from hotdesk.web.live import Board, Things
 
 ENDS = {"park": Goal.PARKED, "stop": Goal.STOPPED, "down": Goal.GONE}
@@ -76,7 +75,7 @@ class Asked(Value, frozen=True):
         if self.verb == "stay":
             return [*said, self.seconds]
         for option, value in (
-            ("--provider", self.provider if self.verb == "up" else ""),
+            ("--provider", self.provider if self.verb in {"up", "move"} else ""),
             ("--type", self.instance_type),
             ("--gpu", self.gpu),
             ("--market", self.market),
@@ -157,6 +156,7 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     if asked.verb == "stay":
         length(asked.seconds, "h")
         return found
+    known = desks.services.store.find(asked.name)
     row = _row(desks, asked)
     ending = asked.verb in ENDS or asked.verb == "move"
     if ending:
@@ -172,7 +172,10 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
             machines = services.clouds.looks[row.provider].of(row.name).instances
             told["told_per_hour"] = next((m.told_per_hour for m in machines if m.id == step.id), None)
     if row.goal is Goal.RUNNING:
-        found["offers"] = msgspec.to_builtins(row.offers[:SHOWN_OFFERS])
+        offers = row.bound.offers if row.bound else row.offers
+        found["offers"] = msgspec.to_builtins(offers[:SHOWN_OFFERS])
+    if asked.verb == "move" and known:
+        found["carries"] = services.carrying.planned(known, row)
     return found
 
 
@@ -182,25 +185,28 @@ def _row(desks: Hotdesk, asked: Asked) -> Desk:
     if goal := ENDS.get(asked.verb):
         return goals.wanted(store.desk(asked.name).name, goal)
     if asked.verb == "move":
-        return goals.moved(asked.name, _move_to(desks, asked))
-    want = _want(desks, asked)
-    row = goals.wanted(asked.name, Goal.RUNNING, want, asked.provider or None, asked.fresh)
+        return goals.moved(asked.name, *_move_to(desks, asked))
+    want, provider = _want(desks, asked)
+    row = goals.wanted(asked.name, Goal.RUNNING, want, provider, asked.fresh)
     return asked.limits.of(row, desks.services.clock.now())
 
 
-def _want(desks: Hotdesk, asked: Asked) -> Want | None:
+def _want(desks: Hotdesk, asked: Asked) -> tuple[Want | None, str | None]:
+    """The hardware and the place to open a desk with; where "any" is asked for, the best place."""
     known = desks.services.store.find(asked.name)
     if known is None and asked.verb != "up":
         known = desks.services.store.desk(asked.name)
     base = known.want if known else desks.services.goals.configured(asked.name, asked.provider or None)
-    return wanted(base, asked.given)
+    return desks.services.placed(asked.name, wanted(base, asked.given), asked.provider or None)
 
 
-def _move_to(desks: Hotdesk, asked: Asked) -> Want:
-    want = wanted(desks.services.store.desk(asked.name).want, asked.given)
-    if want is None:
-        raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {asked.name} --gpu L4")
-    return want
+def _move_to(desks: Hotdesk, asked: Asked) -> tuple[Want | None, str | None]:
+    """The same for a move. Raises `Usage` where it would go nowhere."""
+    from hotdesk.services.anywhere import destination
+
+    services = desks.services
+    desk = services.store.desk(asked.name)
+    return destination(services.goals, desk, asked.given, asked.provider or None, services.on_note)
 
 
 def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
@@ -220,9 +226,10 @@ def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
         case "stop":
             return forms.desk(desks.stop(name, anyway=anyway))
         case "move":
-            return forms.desk(desks.move(name, _move_to(desks, asked), anyway=anyway))
-    want, limits = _want(desks, asked), asked.limits
-    provider = asked.provider or None
+            want, provider = _move_to(desks, asked)
+            return forms.desk(desks.move(name, want, provider=provider, anyway=anyway))
+    want, provider = _want(desks, asked)
+    limits = asked.limits
     return forms.desk(desks.up(name, want=want, provider=provider, fresh=asked.fresh, limits=limits))
 
 
@@ -275,21 +282,20 @@ def mend(desks: Hotdesk, asked: Nothing) -> Any:
 
 
 class Acts:
-    """The verbs that were clicked: each runs in a thread of its own, and tells the board how it goes."""
+    """The verbs that were clicked: `asker` does each, and the board is told how it goes."""
 
-    def __init__(self, state: Path, board: Board, clock: Clock, on_end: Callable[[], None]) -> None:
-        self.state, self.board, self.clock, self.on_end = state, board, clock, on_end
+    def __init__(self, board: Board, asker: Asker, clock: Clock, on_end: Callable[[], None]) -> None:
+        self.board, self.asker, self.clock, self.on_end = board, asker, clock, on_end
         self._numbers = itertools.count(1)
 
-    def begin(self, asked: Asked) -> str:
-        """Begin it; its id on the board. Raises `NeedsDecision` where a deletion was not meant for sure."""
-        if asked.verb == "down" and asked.typed != asked.name:
+    def begin(self, name: str, asked: Clicked) -> str:
+        """Begin what a click of this name asks for (web/changes.py); its id on the board.
+
+        Raises `NeedsDecision` where a deletion was not meant for sure.
+        """
+        if isinstance(asked, Asked) and asked.verb == "down" and asked.typed != asked.name:
             why = "Deleting cannot be undone, so its name is asked for."
             raise NeedsDecision(f"{asked.name} was not deleted.", why, f"hotdesk down {asked.name}")
-        return self.start(asked, lambda desks: perform(desks, asked))
-
-    def start(self, asked: Clicked, call: Callable[[Hotdesk], dict[str, Any]]) -> str:
-        """Begin what a click asks for; its id on the board."""
         act = str(next(self._numbers))
         said = {
             "verb": asked.verb,
@@ -305,7 +311,7 @@ class Acts:
         ended = [id_ for id_, other in self.board.parts["acts"].items() if other["ended"]]
         kept = {k: v for k, v in self.board.parts["acts"].items() if k not in ended[:-KEPT_ACTS]}
         self.board.tell("acts", {**kept, act: said}, whole=True)
-        aside(lambda: self._run(act, asked, call))
+        aside(lambda: self._run(act, name, asked))
         return act
 
     @property
@@ -313,42 +319,13 @@ class Acts:
         """The desks that something is being done about."""
         return [act["name"] for act in self.board.parts["acts"].values() if not act["ended"]]
 
-    def _run(self, act: str, asked: Clicked, call: Callable[[Hotdesk], dict[str, Any]]) -> None:
-        notes: list[str] = []
-
-        def tell(**fields: Any) -> None:
-            changed: Things = {act: fields}
+    def _run(self, act: str, name: str, asked: Clicked) -> None:
+        def hear(told: bytes) -> None:
+            changed: Things = {act: msgspec.json.decode(told)}
             self.board.tell_soon("acts", changed)
 
-        def wait(desk: str, wait: Wait) -> None:
-            tell(wait={"why": wait.why, "progress": wait.progress})
-
-        def row(row: Row) -> None:
-            tell(wait=None)
-
-        def busy(desk: str, holder: str) -> None:
-            tell(wait={"why": f"waiting for process {holder} to release {desk}", "progress": None})
-
-        def note(text: str) -> None:
-            notes.append(text)
-            tell(notes=[*notes])
-
-        error: dict[str, Any] | None = None
-        result: dict[str, Any] | None = None
-        try:
-            with Hotdesk(
-                self.state,
-                clock=self.clock,
-                on_row=row,
-                on_wait=wait,
-                on_busy=busy,
-                on_note=note,
-                over_budget=asked.over_budget,
-            ) as desks:
-                result = call(desks)
-        except HotdeskError as failed:
-            error = words(failed)
-        except Exception as failed:
-            error = defect(failed)
-        tell(ended=self.clock.now(), wait=None, error=error, result=result)
+        _, said = self.asker.ask(DOES + name, msgspec.json.encode(asked), hear)
+        told = msgspec.json.decode(said)
+        ended = {"ended": self.clock.now(), "wait": None, "error": told.get("error")}
+        self.board.tell_soon("acts", {act: {**ended, "result": told.get("answer")}})
         self.on_end()

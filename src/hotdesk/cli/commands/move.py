@@ -8,8 +8,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.core.errors import Usage
-from hotdesk.services.wanting import wanted
+from hotdesk.services.anywhere import destination
 
 
 @click.command()
@@ -53,15 +52,7 @@ def command(
         goals, store = desks.services.goals, desks.services.store
         desk = store.desk(name or goals.only())
         name, provider = desk.name, options.placed(desks, provider, address, given)
-        elsewhere = provider not in {None, desk.provider}
-        want = wanted(goals.configured(name, provider) if elsewhere else desk.want, given)
-        want, provider = desks.services.placed(name, want, provider, moves=True)
-        if elsewhere and provider == desk.provider:  # the best place is the one where it is
-            elsewhere, want = False, wanted(desk.want, given)
-        if want is None and not elsewhere and not (provider and desk.bound):
-            there = f"{name} is there already" if provider else "Move to what"
-            why = "Name the hardware, or another place."
-            raise Usage(f"{there}{'.' if provider else '?'}", why, f"hotdesk move {name} --gpu L4")
+        want, provider = destination(goals, desk, given, provider, desks.services.on_note)
         if dry_run:
             options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk)
             return
