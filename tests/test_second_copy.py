@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.core.errors import NotAllowed, Unknown, Usage
+from hotdesk.connect import second_place
+from hotdesk.core.errors import NeedsDecision, NotAllowed, Unknown, Unreachable, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.local.provider import Local
+from hotdesk.services import images
 from hotdesk.snapshots.pack_file import Pack
 from hotdesk.snapshots.pack_file import damage_of as really
 from tests.conftest import Command
+from tests.far_rig import far_machine, needs_sshd
 
 
 class Computer:
@@ -164,6 +167,83 @@ def test_a_disk_that_is_not_there_is_noticed(mine: Computer, disk: Path) -> None
     with pytest.raises(Unknown):
         mine.desks.images("red", copy_to=disk)
     assert list(disk.iterdir()) == []
+
+
+def test_old_copies_go_after_a_question_and_never_the_last_whole_one(mine: Computer, disk: Path) -> None:
+    days = [mine.park("blue", day, a=noise(day)) for day in (1, 2, 3)]
+    red = mine.park("red", 1, a=noise(9))
+    mine.desks.images(copy_to=disk)
+    with pytest.raises(NeedsDecision, match=f"{days[1]}, {days[0]}"):
+        mine.desks.images(copy_to=disk, keep=1)
+    store = disk / "hotdesk-images"
+    before = {path: path.read_bytes() for path in (store / "store" / "packs").glob("*.pack")}
+    assert len(list((store / "images").glob("*.json"))) == 4, "nothing goes before somebody agrees"
+    for path in before:
+        rot(path)
+    with pytest.raises(NotAllowed, match="which is to stay, is damaged"):
+        images.second(mine.desks.services.clouds, str(disk), "").prune(1, 0.0, anyway=True)
+    assert len(list((store / "images").glob("*.json"))) == 4
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert mine.desks.images(copy_to=disk, keep=1, keep_seconds=3600.0, anyway=True)["pruned"] == []
+    assert mine.desks.images(copy_to=disk, keep=2, anyway=True)["pruned"] == [days[0]]
+    assert mine.desks.images("blue", copy_to=disk, keep=1, anyway=True)["pruned"] == [days[1]]
+    left = {path.stem for path in (store / "images").glob("*.json")}
+    assert left == {days[2], red}
+
+
+@needs_sshd
+def test_a_copy_at_another_computer(mine: Computer, tmp_path: Path) -> None:
+    """1. Only what is new is sent. 2. What rots there is sent anew. 3. Old ones go. 4. It comes back."""
+    monday = mine.park("blue", 1, a=noise(1))
+    with far_machine(tmp_path / "far") as far:
+        known = far.folder / "known"
+        known.write_text(f"far {(far.folder / 'host.pub').read_text()}")
+        with (far.folder / "ssh_config").open("a") as file:
+            file.write(f"  UserKnownHostsFile {known}\n")
+        there, where = far.home / "copies of mine", f"far:{far.home}/copies of mine"
+        with pytest.raises(Usage, match="There is no folder"):
+            mine.desks.images(copy_to=where)
+        there.mkdir()
+        with pytest.raises(Usage, match="no copies of images"):
+            mine.desks.images(copy_from=where)
+        [first] = mine.desks.images(copy_to=where)["copied"]
+        assert first["id"] == monday
+        assert 300_000 <= first["bytes"] < 400_000
+        assert [one["bytes"] for one in mine.desks.images(copy_to=where)["copied"]] == [0]
+        tuesday = mine.park("blue", 2, a=noise(1), b=noise(2))
+        second = mine.desks.images(copy_to=where)["copied"]
+        assert {one["id"]: one["bytes"] > 290_000 for one in second} == {tuesday: True, monday: False}
+        [*packs] = (there / "hotdesk-images" / "store" / "packs").glob("*.pack")
+        rot(packs[0])
+        assert sum(one["bytes"] for one in mine.desks.images(copy_to=where)["copied"]) == 0, "it was not read"
+        assert sum(one["bytes"] for one in mine.desks.images(copy_to=where, verify=True)["copied"]) > 290_000
+        with pytest.raises(NeedsDecision, match=monday):
+            mine.desks.images(copy_to=where, keep=1)
+        rot(packs[0])
+        with pytest.raises(NotAllowed, match="which is to stay"):
+            mine.desks.images(copy_to=where, keep=1, anyway=True)
+        rot(packs[0])
+        assert mine.desks.images(copy_to=where, keep=1, anyway=True)["pruned"] == [monday]
+        other = Computer(tmp_path / "other")
+        with other.desks:
+            assert [one["id"] for one in other.desks.images(copy_from=where)["copied"]] == [tuesday]
+            assert other.content(tuesday, "b") == noise(2)
+            assert other.desks.images(copy_from=where)["copied"] == []
+        far.cut()
+        with pytest.raises(Unreachable, match="does not answer"):
+            mine.desks.images(copy_to=where)
+
+
+def test_what_is_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert second_place.place_of("me@nas:a b") == ("me@nas", "a b")
+    assert second_place.place_of("nas:~/x") == ("nas", "~/x")
+    for folder in ("/mnt/usb", "./a:b", "/mnt/a:b", "-oProxyCommand=x:y", "usb"):
+        assert second_place.place_of(folder) is None, folder
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b").mkdir()
+    assert second_place.place_of("a:b") is None, "it is a folder here"
+    assert second_place.read_packs("store/packs/../../x.pack 1\n") is None
 
 
 def test_as_typed(hotdesk: Command, tmp_path: Path) -> None:

@@ -41,15 +41,20 @@ class Describing:
         name: str | None = None,
         *,
         verify: bool = False,
-        copy_to: Path | None = None,
-        copy_from: Path | None = None,
+        copy_to: Path | str | None = None,
+        copy_from: Path | str | None = None,
+        keep: int | None = None,
+        keep_seconds: float = 0.0,
+        anyway: bool = False,
     ) -> KeptImages:
         """The images of all desks, or of one: where each is, how big, for how much, and until when it stays.
 
         `copy_from` and `copy_to`: before that, those in this computer's store are mended from, or copied to,
-        a store on another disk, below this folder; what is there is not copied again. `verify`: those here
-        are read again, every byte. Raises `Unknown` for a desk that there is not, `Usage` for a folder that
-        is not there, `NotAllowed` where a copy cannot be made.
+        a store on another disk, below this folder, or at another computer: "me@host:folder". What is there is
+        not copied again. With `keep`, copies there are deleted but for that many of each desk, the newest,
+        and those of the last `keep_seconds`; `NeedsDecision` is raised with their names, unless `anyway`.
+        `verify`: those here are read again, every byte. Raises `Unknown` for a desk that there is not,
+        `Usage` for a folder that is not there, `Unreachable`, `NotAllowed` where a copy cannot be made.
         """
         from hotdesk.services import images
 
@@ -58,11 +63,16 @@ class Describing:
             name = None  # of a computer that was lost: it is no desk here yet
         elif name:
             s.store.desk(name)
-        for folder, back in ((copy_from, True), (copy_to, False)):
-            if folder is not None:
-                done += images.copied(s.clouds, folder, only, back=back, on_wait=s.on_wait)
+        pruned: list[str] = []
+        if copy_from is not None:
+            done += images.second(s.clouds, str(copy_from), only, s.on_wait).bring()
+        if copy_to is not None:
+            second = images.second(s.clouds, str(copy_to), only, s.on_wait)
+            done += second.copy(verify=verify, keep=keep, keep_seconds=keep_seconds)
+            if keep is not None:
+                pruned = second.prune(keep, keep_seconds, anyway=anyway)
         found = images.images(s.store, s.clouds, s.clock, name, verify=verify, on_wait=s.on_wait)
-        return {**found, "copied": done}
+        return {**found, "copied": done, "pruned": pruned}
 
     def config(self, name: str | None = None) -> list[Setting]:
         """Which value of each setting counts, and where it comes from; of one desk, or of everything.

@@ -157,6 +157,16 @@ class Copied(Value, frozen=True):
     bytes: int  # of files that were not there yet
 
 
+class Part(Value, frozen=True):
+    """An image as the files that a second store needs of it: their names below that store, and paths here."""
+
+    id: str
+    desk: str
+    packs: dict[str, str]
+    manifest: tuple[str, str]
+    record: tuple[str, bytes]  # its content: what has a record is there
+
+
 @runtime_checkable
 class Copier(Protocol):
     """Optional: this computer's store of images, which can be read again, and copied to another disk."""
@@ -165,11 +175,40 @@ class Copier(Protocol):
         """What is damaged in each image, "" where nothing is: each byte is read, what they share once."""
         ...
 
-    def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
-        """Copy the images of a desk ("": of all) to the store below a folder, or `back` from there.
+    def copies(
+        self, folder: str, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str] = ()
+    ) -> Iterator[Copied]:
+        """Copy the images of a desk ("": of all) but those to `skip` to a store below a folder, or `back`.
 
         Each is read back there. `back` mends images that are damaged here, and brings those that are newer
         than what is here. Raises `Refused`.
+        """
+        ...
+
+    def parts(self, desk: str, progress: OnProgress, skip: Collection[str] = ()) -> Iterator[Part]:
+        """The same images, newest first, for a store that is no folder of this computer; each is whole.
+
+        Nothing of them is deleted before the next is asked for. Raises `Refused`.
+        """
+        ...
+
+    def lacking(self, folder: str, desk: str, progress: OnProgress) -> list[str]:
+        """The images that `copies` would bring back from the store below a folder, by its records alone."""
+        ...
+
+    def old(self, folder: str, desk: str, keep: int, keep_seconds: float) -> list[Copied]:
+        """The images in the store below a folder ("": in this computer's) that a policy does not keep.
+
+        Of each desk it keeps the `keep` newest and those that were taken in the last `keep_seconds`, in any
+        case the newest of those that were read back.
+        """
+        ...
+
+    def prune(self, folder: str, ids: Sequence[str]) -> int:
+        """Delete these images from the store below a folder; the bytes freed.
+
+        Raises `Refused` (CORRUPT) and deletes nothing where the newest one that stays of a desk cannot be
+        read back there.
         """
         ...
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import NotAllowed, Refused, Usage
 from hotdesk.core.model import Desk, Image, Phase, Survey
 from hotdesk.core.money import Amount
-from hotdesk.core.ports import SECOND, Clock, Copier, OnProgress
+from hotdesk.core.ports import Clock, Copier, OnProgress
 from hotdesk.core.steps import Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
-from hotdesk.services.move_shapes import CopiedImage, KeptImage, KeptImages
+from hotdesk.services.move_shapes import KeptImage, KeptImages
 from hotdesk.state.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.services.second import Second
 
 
 def images(
@@ -41,39 +42,18 @@ def images(
         for row in found:
             row["damage"] = damages.get(row["id"])
     unread = sorted(where for where, look in looks.items() if look.unread or look.closed)
-    return {"images": found, "copied": [], "unread": unread}
+    return {"images": found, "copied": [], "pruned": [], "unread": unread}
 
 
-def copied(
-    clouds: Clouds,
-    folder: Path,
-    desk: str = "",
-    *,
-    back: bool,
-    on_wait: Callable[[str, Wait], None],
-) -> list[CopiedImage]:
-    """Copy the images in this computer's store to the one below a folder, or mend them from there.
+def second(
+    clouds: Clouds, where: str, desk: str, on_wait: Callable[[str, Wait], None] = lambda desk, wait: None
+) -> Second:
+    """The store of second copies there, for the images of a desk ("": of all)."""
+    from hotdesk.services.second import Second
 
-    Raises `Usage` for a folder that is not there, `NotAllowed` where a disk is full or a copy is not whole.
-    """
-    if not folder.is_dir() or (back and not (folder / SECOND).is_dir()):
-        what = f"{folder} holds no copies of images." if folder.is_dir() else f"There is no folder {folder}."
-        why = "It must be there, so that a disk that is not mounted is noticed."
-        raise Usage(what, why, f"hotdesk images --copy-to {shlex.quote(str(folder))}")
     pool = clouds.provider(registry.DEFAULT)
     assert isinstance(pool, Copier)
-    done: list[CopiedImage] = []
-    try:
-        for one in pool.copies(str(folder), desk, _told(desk, "images", on_wait), back=back):
-            done.append({"id": one.id, "desk": one.desk, "bytes": one.bytes})
-    except (Refused, OSError) as no:
-        fix = (no.fix if isinstance(no, Refused) else "") or f"df -h {shlex.quote(str(folder))}"
-        whole = ", ".join(one["id"] for one in done) or "none"
-        said = no.message if isinstance(no, Refused) else str(no)
-        raise NotAllowed(
-            f"Not all images were copied: {said.rstrip('.')}.", f"Copied and read back: {whole}.", fix
-        ) from no
-    return done
+    return Second(pool, where, desk, _told(desk, "images", on_wait))
 
 
 def _told(desk: str, what: str, on_wait: Callable[[str, Wait], None]) -> OnProgress:

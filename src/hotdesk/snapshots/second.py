@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hotdesk.snapshots import snapshot
@@ -50,3 +52,19 @@ def copy(
     snapshot.verify(manifest_path, to_store, progress=lambda share, what: progress(0.5 + share / 2, what))
     write_atomically(to, manifest_path.read_bytes(), durable=True)
     return copied
+
+
+@contextmanager
+def packs(
+    manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None
+) -> Iterator[list[Path]]:
+    """The files of a store that an image needs, which were read back; none is deleted while this lasts.
+
+    Raises `Refused` (CORRUPT) where the image is not whole.
+    """
+    snapshot.verify(manifest_path, store, progress=progress)
+    with opened(store) as chunks:
+        manifest, _ = need_manifest(manifest_path, chunks)
+        need_chunks(manifest, chunks)
+        needed = {name for entry in manifest.entries for name in digests(entry)}
+        yield sorted({chunks.place(name)[0].path for name in needed})

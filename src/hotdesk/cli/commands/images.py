@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+from hotdesk.core.errors import NeedsDecision, Usage
 
 
 @click.command()
@@ -17,16 +16,27 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--verify", is_flag=True, help="Read those on this computer again, every byte.")
 @click.option(
     "--copy-to",
-    type=_FOLDER,
-    metavar="FOLDER",
-    help="Copy those on this computer to another disk; only what is not there yet.",
+    metavar="[HOST:]FOLDER",
+    help="Copy those on this computer to another disk, or by ssh; only what is not there yet.",
 )
 @click.option(
     "--copy-from",
-    type=_FOLDER,
-    metavar="FOLDER",
+    metavar="[HOST:]FOLDER",
     help="Mend damaged ones from such a copy, and bring those that are missing here.",
 )
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --copy-to: delete older copies there, but for the N newest of each desk. Asks first.",
+)
+@click.option(
+    "--keep-for",
+    type=options.Length("h", low=0),
+    metavar="TIME",
+    help="With --copy-to: the same, but for those of the last TIME, and the newest in any case.",
+)
+@options.yes
 @options.as_json
 @click.pass_context
 def command(
@@ -34,8 +44,11 @@ def command(
     name: str | None,
     *,
     verify: bool,
-    copy_to: Path | None,
-    copy_from: Path | None,
+    copy_to: str | None,
+    copy_from: str | None,
+    keep: int | None,
+    keep_for: float | None,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """List the images of your desks: where each is, its size, its price, and until when it stays.
@@ -44,8 +57,19 @@ def command(
     command on the desk deletes it, and so does `hotdesk gc --yes`. Exits with 5 if a place could not be read,
     or an image is damaged.
     """
+    prunes = keep is not None or keep_for is not None
+    if prunes and copy_to is None:
+        why = "Only copies elsewhere are deleted so; what a desk comes back from here stays."
+        raise Usage("Keep how many where?", why, "hotdesk images --copy-to FOLDER --keep 3")
+    asked: dict[str, Any] = {"verify": verify, "copy_to": copy_to, "copy_from": copy_from}
+    if prunes:
+        asked |= {"keep": keep or 1, "keep_seconds": 3600.0 * (keep_for or 0.0)}
     with Live() as live, options.open_desks(live) as desks:
-        found = desks.images(name, verify=verify, copy_to=copy_to, copy_from=copy_from)
+        try:
+            found = desks.images(name, **asked, anyway=yes)
+        except NeedsDecision as question:
+            options.agreed(f"{question.what} {question.why} Delete them?", yes, question.fix)
+            found = desks.images(name, **asked, anyway=True)
     damaged = [one for one in found["images"] if one["damage"]]
     if as_json:
         render.json(found)
@@ -70,6 +94,8 @@ def command(
         render.note(
             f"{copy['id']} is in both places, read back: {render.size(copy['bytes'] / 2**30)} copied."
         )
+    if found["pruned"]:
+        render.note(f"Deleted at {copy_to}: {', '.join(found['pruned'])}.")
     for desk in sorted({one["desk"] for one in found["copied"]} - {one["desk"] for one in found["images"]}):
         render.note(f"{desk} is no desk here yet: hotdesk up {desk}   # continues from its image")
     for one in damaged:

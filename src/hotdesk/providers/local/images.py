@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Phase
-from hotdesk.core.ports import SECOND, Copied, OnProgress
+from hotdesk.core.ports import SECOND, Copied, OnProgress, Part
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -212,7 +212,9 @@ class Images:
             )
         return dict(zip(image_ids, found, strict=True))
 
-    def copies(self, folder: Path, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
+    def copies(
+        self, folder: Path, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str]
+    ) -> Iterator[Copied]:
         """Copy images to the store below this folder, or back; see `core.ports.Copier`."""
         from hotdesk.snapshots import second
 
@@ -220,18 +222,87 @@ class Images:
         other = Folders(folder / SECOND)
         source, target = (other, self.folders) if back else (self.folders, other)
         other.images.mkdir(mode=0o700, parents=True, exist_ok=True)
-        images = _newest_first(source, desk)
-        known = [id_ for id_, _ in images if back and self.picture(id_)]
-        damages = self.damages(known, progress)
-        for id_, picture in images:
-            if back and not (damages[id_] if id_ in damages else self._is_news(picture)):
+        wanted = self.lacking(folder, desk, progress) if back else ()
+        for id_, picture in _newest_first(source, desk):
+            if id_ in skip or (back and id_ not in wanted):
                 continue
-            with locked(self.folders.root / "store.lock", shared=True):
+            with (
+                locked(self.folders.root / "store.lock", shared=True),
+                locked(other.root / "store.lock", shared=True),
+            ):
                 count = second.copy(
                     source.manifest(id_), source.store, target.manifest(id_), target.store, progress=progress
                 )
                 records.write(target.image(id_), picture)
             yield Copied(id=id_, desk=picture.order.desk, bytes=count)
+
+    def lacking(self, folder: Path, desk: str, progress: OnProgress) -> list[str]:
+        """What `copies` would bring back; see `core.ports.Copier`."""
+        images = _newest_first(Folders(folder / SECOND), desk)
+        damages = self.damages([id_ for id_, _ in images if self.picture(id_)], progress)
+        newest: dict[str, str] = {}
+        for id_, picture in images:
+            newest.setdefault(picture.order.desk, id_)  # an older one never comes back
+        return [
+            id_
+            for id_, picture in images
+            if (damages[id_] if id_ in damages else id_ in newest.values() and self._is_news(picture))
+        ]
+
+    def parts(self, desk: str, progress: OnProgress, skip: Collection[str]) -> Iterator[Part]:
+        """Images as files; see `core.ports.Copier`."""
+        from hotdesk.snapshots import second
+
+        self.folders.make()
+        for id_, picture in _newest_first(self.folders, desk):
+            if id_ in skip:
+                continue
+            with locked(self.folders.root / "store.lock", shared=True):
+                manifest = self.folders.manifest(id_)
+                with second.packs(manifest, self.folders.store, progress=progress) as packs:
+                    yield Part(
+                        id=id_,
+                        desk=picture.order.desk,
+                        packs={f"store/packs/{path.name}": str(path) for path in packs},
+                        manifest=(f"images/{manifest.name}", str(manifest)),
+                        record=(f"images/{self.folders.image(id_).name}", msgspec.json.encode(picture)),
+                    )
+
+    def old(self, folder: Path | None, desk: str, keep: int, keep_seconds: float) -> list[Copied]:
+        """Copies that a policy does not keep; see `core.ports.Copier`."""
+        kept: dict[str, int] = {}
+        found = []
+        since = clock.wall() - keep_seconds
+        for id_, picture in _newest_first(Folders(folder / SECOND) if folder else self.folders, desk):
+            name = picture.order.desk
+            kept[name] = kept.get(name, 0) + 1
+            if kept[name] > max(1, keep) and picture.taken_at < since:
+                found.append(Copied(id=id_, desk=name, bytes=picture.size_bytes))
+        return found
+
+    def prune(self, folder: Path, ids: Sequence[str]) -> int:
+        """Delete copies; see `core.ports.Copier`."""
+        other = Folders(folder / SECOND)
+        with locked(other.root / "store.lock"):
+            return self._prune(other, ids)
+
+    def _prune(self, other: Folders, ids: Sequence[str]) -> int:
+        from hotdesk.snapshots import snapshot
+
+        desks = {picture.order.desk for id_, picture in _newest_first(other, "") if id_ in ids}
+        for desk in desks:
+            newest = next((id_ for id_, _ in _newest_first(other, desk) if id_ not in ids), None)
+            if newest is None:
+                raise Refused(Kind.BAD_REQUEST, f"nothing of {desk} would be left in {other.root}")
+            [damage] = snapshot.damages([other.manifest(newest)], other.store)
+            if damage:
+                raise Refused(Kind.CORRUPT, f"{newest}, which is to stay, is damaged there: {damage}")
+        for id_ in ids:
+            if plain(id_):
+                for path in (other.image(id_), other.manifest(id_)):  # the record first
+                    path.unlink(missing_ok=True)
+        left = [other.manifest(id_) for id_, _ in records.pictures(other.images)]
+        return snapshot.forget(other.store, left)
 
     def _is_news(self, picture: records.Picture) -> bool:
         """Whether an image of the second store is newer than all that is here of its desk."""

@@ -10,13 +10,13 @@ import contextlib
 import getpass
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, Copied, KeyRing, OnProgress
+from hotdesk.core.ports import Access, Copied, KeyRing, OnProgress, Part
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -78,8 +78,22 @@ class Local:
     def damages(self, image_ids: Sequence[str], progress: OnProgress) -> dict[str, str]:
         return self.images.damages(image_ids, progress)
 
-    def copies(self, folder: str, desk: str, progress: OnProgress, *, back: bool) -> Iterator[Copied]:
-        return self.images.copies(Path(folder), desk, progress, back=back)
+    def copies(
+        self, folder: str, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str] = ()
+    ) -> Iterator[Copied]:
+        return self.images.copies(Path(folder), desk, progress, back=back, skip=skip)
+
+    def parts(self, desk: str, progress: OnProgress, skip: Collection[str] = ()) -> Iterator[Part]:
+        return self.images.parts(desk, progress, skip)
+
+    def lacking(self, folder: str, desk: str, progress: OnProgress) -> list[str]:
+        return self.images.lacking(Path(folder), desk, progress)
+
+    def old(self, folder: str, desk: str, keep: int, keep_seconds: float) -> list[Copied]:
+        return self.images.old(Path(folder) if folder else None, desk, keep, keep_seconds)
+
+    def prune(self, folder: str, ids: Sequence[str]) -> int:
+        return self.images.prune(Path(folder), ids)
 
     def space(self) -> dict[str, int]:
         """Disks by desk; the images of all share their content."""
