@@ -27,6 +27,7 @@ from hotdesk.core.ports import Access
 from hotdesk.core.sizing import gpu
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.sweep import params
+from hotdesk.guest import data_record
 from hotdesk.guest.idle import Watch
 from hotdesk.market import catalog, job_model
 from hotdesk.providers.aliyun import client
@@ -111,6 +112,12 @@ def hotdesk_toml(data: bytes) -> None:
     with _file(data, "hotdesk.toml") as file:
         config.load([file])
     settings.lines(data.decode("utf-8", "replace"))
+
+
+@target('1 2 "a/b"\n', '{"to": "~/x", "from": "/y"}', '1 2 "../a"\nx')
+def data_folder(data: bytes) -> None:
+    list(data_record.listed(data))
+    data_record.parsed(data)
 
 
 @target(_TOML, '[desks.a]\n[environment]\npackages = ["numpy==2"]\npython = "3.12"\n')
@@ -439,7 +446,7 @@ def _page() -> None:
 
     @target('{"verb": "up", "name": "blue", "regions": ["a"]}', '{"name": "b", "command": ["ls"]}', "{}")
     def page_body(data: bytes) -> None:
-        for kind in {kind for kind, _ in server.CHANGES.values()} | {server.starting.Run}:
+        for kind in {kind for kind, _ in (*server.CHANGES.values(), *server.ACTS.values())}:
             with contextlib.suppress(msgspec.DecodeError):
                 wire.json(data, kind)
 

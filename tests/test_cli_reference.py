@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hotdesk.config import Defaults, DeskSettings, JobSettings
 from hotdesk.core import clouds
+from hotdesk.core.data import Data
 from hotdesk.core.money import Money
 from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
@@ -50,8 +51,8 @@ def test_every_setting_is_listed() -> None:
     assert registry
     own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
     structs = {"defaults": Defaults, "money": Money, "desks.NAME": DeskSettings, "jobs.NAME": JobSettings}
-    structs |= own | {"notify": Notify, "ssh.machines.NAME": Machine}
-    assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
+    structs |= own | {"notify": Notify, "ssh.machines.NAME": Machine, "desks.NAME.data": Data}
+    assert listed == {name: set(struct.__struct_encode_fields__) for name, struct in structs.items()}
 
 
 def test_help_texts_stand_alone() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from hotdesk.cli.ui.plans import carried
 from hotdesk.core.model import Bound, Desk, Goal, Offer, Want
-from hotdesk.guest import inventory
-from hotdesk.services.carriage import Inventory, _replaced
+from hotdesk.guest import inventory, one_file
+from hotdesk.services.carriage import Inventory, _replaced, _sized
 from tests.conftest import Command
 from tests.far_rig import far_machine, needs_sshd
 from tests.test_json import fits
@@ -34,7 +34,7 @@ def test_files_are_counted_once_and_what_cannot_go_is_named(tmp_path: Path) -> N
         found = inventory.files([str(tmp_path)])
     assert (found["files"], found["bytes"]) == (4, 5007)
     assert found["odd"] == [str(tmp_path / "s.sock")]
-    assert found["largest"][0] == (str(tmp_path / "data"), 5000)
+    assert found["largest"][0][:2] == (str(tmp_path / "data"), 5000)
 
 
 def test_system_packages_are_those_that_a_person_asked_for(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_system_packages_are_those_that_a_person_asked_for(tmp_path: Path) -> No
 def test_a_desk_tells_what_it_holds_in_one_document(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"123")
     argv = [sys.executable, "-"]
-    script = Path(inventory.__file__).read_bytes()
+    script = one_file.source("inventory").encode()
     done = subprocess.run(argv, input=script, env={"HOME": str(tmp_path)}, capture_output=True, check=True)
     told = json.loads(done.stdout)
-    assert (told["files"], told["bytes"]) == (1, 3)
+    assert (told["files"], told["bytes"], told["home"]) == (1, 3, str(tmp_path))
     assert any(one.startswith("pytest==") for one in told["packages"])
 
 
@@ -85,7 +85,8 @@ def test_what_cannot_be_carried_has_what_replaces_it() -> None:
 def test_money_that_is_not_known_is_said_to_be_so() -> None:
     goods = {
         "origin": "aliyun", "provider": "local", "type": "local.cpu", "zone": "here", "files": None,
-        "bytes": None, "packages": None, "largest": [], "unreadable": [], "uncounted": "its machine is off",
+        "bytes": None, "packages": None, "largest": [], "data_files": None, "data_bytes": None,
+        "unreadable": [], "uncounted": "its machine is off",
         "lines": [{"place": "blue", "bytes_per_second": None}], "seconds": None, "usd_once": None,
         "usd_per_hour": 0.0, "told_per_hour": None, "replaced": [],
     }  # fmt: skip
@@ -94,6 +95,25 @@ def test_money_that_is_not_known_is_said_to_be_so() -> None:
     assert "traffic is not known here" in text
     assert "not measured" in text
     assert "takes:" not in text, "no time is invented"
+
+
+def test_a_big_folder_that_does_not_change_may_be_data() -> None:
+    """Not one that changes, nor what programs keep for themselves; and nobody is told of what is small."""
+    day, gib = 86400.0, 1 << 30
+    rows = [("/h/data", 84 * gib, 12 * day), ("/h/new", gib, 60.0), ("/h/.cache", gib, 9 * day)]
+    told = Inventory(home="/h", largest=(*rows, ("/h/x", 5, 9 * day)), data_files=3, data_bytes=2 * gib)
+    sized = [_sized(told, *one) for one in told.largest]
+    assert [one["name"] for one in sized if one["may_be_data"]] == ["~/data"]
+    goods = {
+        "origin": "local", "provider": "ssh", "type": "", "zone": "", "files": 9, "bytes": 90 * gib,
+        "packages": 1, "largest": sized, "data_files": 3, "data_bytes": 2 * gib, "unreadable": [],
+        "uncounted": "", "lines": [], "seconds": None, "usd_once": 0.0, "usd_per_hour": 0.0,
+        "told_per_hour": None, "replaced": [],
+    }  # fmt: skip
+    text = "\n".join(carried("blue", goods))  # type: ignore[arg-type]
+    assert "~/data is 84.0 GiB, unchanged for 12 d" in text
+    assert '[[desks.blue.data]] with from = "…", to = "~/data"' in text
+    assert "does not carry: 3 files of data, 2.0 GiB" in text
 
 
 @pytest.mark.slow

@@ -21,6 +21,10 @@ usd_per_hour_max = 1.10
 idle = "45m"                   # park it after this long without work; or "never"
 lease = "12h"                  # end the machine this long after the last `hotdesk up`, which renews it
 
+[[desks.blue.data]]            # data that does not travel: it is brought from there at each place
+from = "s3://bucket/x"
+to = "~/x"
+
 [jobs.train]                   # hotdesk run blue train
 command = "python train.py"
 pull = ["out"]
@@ -43,6 +47,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hotdesk.core import clouds, lengths, wire
+from hotdesk.core import data as data_folders
 from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.core.model import MarketChoice, Value, Want
 from hotdesk.core.money import Money
@@ -70,6 +75,7 @@ class DeskSettings(Want, frozen=True):
     lease: str | float | None = None
     idle_park_minutes: float | None = None
     lease_hours: float = 0.0
+    data: tuple[data_folders.Data, ...] = ()
 
     @property
     def idle_minutes(self) -> float | None:
@@ -297,6 +303,7 @@ def _impossible_desk(name: str, desk: DeskSettings) -> Iterator[str]:
     yield from _no_lengths(desk, at, _length, idle="m", lease="h")
     yield from _negative(desk, at, disk_gib=65536, gpu_count=1024, usd_per_hour_max=math.inf)
     yield from _negative(desk, at, idle_park_minutes=math.inf, lease_hours=math.inf)
+    yield from (f"{at}.data: {why}" for why in data_folders.impossible(desk.data))
 
 
 def _impossible_job(name: str, job: JobSettings) -> Iterator[str]:

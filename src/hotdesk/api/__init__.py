@@ -405,12 +405,15 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
 
     def show(self, name: str | None = None) -> View:
         """One desk, and what it says of itself (`remarks`). Raises `Unknown`, `NotAllowed`, `Unreachable`."""
+        from hotdesk.services import data
+
         s = self.services
         desk = s.store.desk(name or s.goals.only())
         view = s.views.of(desk, s.clouds.survey(desk.provider).of(desk.name))
         if view.phase != "ready":
             return view
         remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
+        remarks += data.remarks(s.state, s.config, desk.name, lambda: s.views.proven(desk))
         return replace(view, remarks=remarks, stays_seconds=s.staying.stays(desk))
 
     def top(self, name: str | None = None, *, job: int | None = None) -> list[Top]:

@@ -11,7 +11,9 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files as parts
 from pathlib import Path
 from types import MappingProxyType
@@ -23,11 +25,13 @@ from hotdesk.core import shell, wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
+from hotdesk.guest.one_file import source
 
 #: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
 OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
 _CHANGING = {24}  # files vanished while they were copied: the next round shows
 _QUIET_SECONDS = 120.0
+_LISTING_SECONDS = 300.0
 _SSH_FAILED = 255
 #: A line of `--itemize-changes` that says more than "a folder's time is another".
 _DIFFERS = re.compile(r"^(?!\.d\.\.[tT]\.{0,9} )(\S{11}|\*deleting) +(.*)$")
@@ -52,9 +56,10 @@ def to_machine(access: Access, home: Path, report: Callable[[str], None]) -> Non
 
 
 def from_machine(access: Access, home: Path, report: Callable[[str], None]) -> None:
-    """Make a folder here what the machine's home is. Raises `Cut`, `Refused`."""
-    words = [*_words(access), "--delete", "--info=progress2", f"{copying.host(access)}:./", f"{home}/"]
-    _run(access, words, report)
+    """Make a folder here what the machine's home is, but for data from elsewhere. Raises `Cut`, `Refused`."""
+    with _without_data(access) as rules:
+        more = [*rules, "--delete", "--info=progress2"]
+        _run(access, [*_words(access), *more, f"{copying.host(access)}:./", f"{home}/"], report)
 
 
 def differences(access: Access, home: Path, *, arriving: bool) -> list[str]:
@@ -64,10 +69,31 @@ def differences(access: Access, home: Path, *, arriving: bool) -> list[str]:
     """
     ends = (f"{home}/", f"{copying.host(access)}:./")
     order = ends[::-1] if arriving else ends
-    more = ["--delete"] if arriving else []
-    done = _run(access, [*_words(access), "-n", "--checksum", "--itemize-changes", *more, *order], None)
+    words = [*_words(access), "-n", "--checksum", "--itemize-changes"]
+    if arriving:
+        with _without_data(access) as rules:
+            done = _run(access, [*words, *rules, "--delete", *order], None)
+    else:
+        done = _run(access, [*words, *order], None)
     found = (_DIFFERS.match(line) for line in done.splitlines())
     return [match[2] for match in found if match]
+
+
+@contextmanager
+def _without_data(access: Access) -> Iterator[list[str]]:
+    """Options for rsync by which data that came to the desk from elsewhere stay there (guest/data_kept.py).
+
+    They are hidden and not excluded: what is here of an older image is deleted, since it would look like the
+    desk's own at the next place.
+    """
+    done = job_runner.run_there(access, "exec python3 -", source("data_kept").encode(), _LISTING_SECONDS)
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise Refused(Kind.UNREADABLE, f"the data folders of {access.desk} could not be listed: {said}")
+    with tempfile.NamedTemporaryFile(prefix="hotdesk-") as rules:
+        rules.write(done.stdout)
+        rules.flush()
+        yield ["--from0", f"--filter=merge {rules.name}"] if done.stdout else []
 
 
 def quiesce(access: Access) -> list[str]:

@@ -18,7 +18,10 @@ import re
 import stat
 import sys
 import sysconfig
+import time
 from typing import Any
+
+from hotdesk.guest.data_record import is_data, left_out
 
 LARGEST = 5  # folders that are named
 _REQUESTED = re.compile(r"(?:^|/)apt(?:-get)?\s.*\binstall\b(.*)")
@@ -26,16 +29,26 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 
 
 def files(tops: list[str]) -> dict[str, Any]:
-    """What is below these folders: count and bytes (a file with several names once), what cannot go."""
+    """What is below these folders: count and bytes (a file with several names once), what cannot go.
+
+    Data that came from elsewhere are counted apart: they are not carried.
+    """
     found: dict[str, Any] = {"files": 0, "bytes": 0, "unreadable": [], "odd": []}
+    found.update(data_files=0, data_bytes=0)
     sizes: dict[str, int] = {}
+    changes: dict[str, float] = {}  # the last one in each folder
     known: set[tuple[int, int]] = set()
 
     def failed(error: OSError) -> None:
         found["unreadable"].append(error.filename)
 
     for top in tops:
+        trees = {top: data(top)}
         for at, folders, names in os.walk(top, onerror=failed):
+            tree = trees.pop(at, {})
+            for name in folders if tree else ():
+                below = tree.get(os.fsencode(name))
+                trees[os.path.join(at, name)] = below if isinstance(below, dict) else {}
             for name in names + [n for n in folders if os.path.islink(os.path.join(at, n))]:
                 path = os.path.join(at, name)
                 try:
@@ -45,6 +58,10 @@ def files(tops: list[str]) -> dict[str, Any]:
                 if stat.S_ISSOCK(told.st_mode) or stat.S_ISBLK(told.st_mode) or stat.S_ISCHR(told.st_mode):
                     found["odd"].append(path)
                     continue
+                if is_data(tree.get(os.fsencode(name)), told):
+                    found["data_files"] += 1
+                    found["data_bytes"] += told.st_size
+                    continue
                 found["files"] += 1
                 if not stat.S_ISREG(told.st_mode) or (told.st_dev, told.st_ino) in known:
                     continue
@@ -53,11 +70,25 @@ def files(tops: list[str]) -> dict[str, Any]:
                 if not os.access(path, os.R_OK):
                     found["unreadable"].append(path)
                 found["bytes"] += told.st_size
-                below = os.path.relpath(path, top).split(os.sep)
-                first = os.path.join(top, below[0]) if len(below) > 1 else top
+                names_below = os.path.relpath(path, top).split(os.sep)
+                first = os.path.join(top, names_below[0]) if len(names_below) > 1 else top
                 sizes[first] = sizes.get(first, 0) + told.st_size
-    found["largest"] = sorted(sizes.items(), key=lambda pair: -pair[1])[:LARGEST]
+                changes[first] = max(changes.get(first, 0.0), told.st_mtime)
+    largest = sorted(sizes.items(), key=lambda pair: -pair[1])[:LARGEST]
+    found["largest"] = [(name, size, max(0.0, time.time() - changes[name])) for name, size in largest]
     return found
+
+
+def data(top: str) -> dict[bytes, Any]:
+    """What came from elsewhere to a home folder, as nested folders of names."""
+    try:
+        fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return {}
+    try:
+        return left_out(fd)
+    finally:
+        os.close(fd)
 
 
 def packages() -> dict[str, Any]:
@@ -97,7 +128,9 @@ def main(tops: list[str]) -> None:
     told["machine"] = platform.machine()
     for key in ("unreadable", "odd"):
         told[key] = [os.fsencode(name).decode("utf-8", "replace") for name in told[key]]
-    told["largest"] = [[os.fsencode(name).decode("utf-8", "replace"), size] for name, size in told["largest"]]
+    rows = told["largest"]
+    told["largest"] = [[os.fsencode(name).decode("utf-8", "replace"), *more] for name, *more in rows]
+    told["home"] = home
     print(json.dumps(told))
 
 

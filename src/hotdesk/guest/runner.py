@@ -12,6 +12,9 @@ runner.py ready              begin the person's hook for a desk that is up, unle
 runner.py hook NAME          (inside) run that hook
 runner.py installed PROJECT  exit 0 when something was installed for it here
 runner.py install PROJECT ID (inside) install what the working folder names, before the job
+runner.py data < FOLDERS     bring these folders of data, in a process of its own (guest/data.py)
+runner.py data-told          how far each is, as JSON
+runner.py data-bring         (inside) bring them
 runner.py work ID            (inside) run the attempt that was begun
 
 A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `samples` (how busy the machine was),
@@ -244,6 +247,10 @@ def main(words: list[str]) -> int:
         with contextlib.suppress(BrokenPipeError):  # the reader has gone
             return stream(given[0], int(given[1]), "-f" in given[2:])
         return 0
+    if verb.startswith("data"):
+        from hotdesk.guest import data
+
+        return data.VERBS[verb]()
     verbs: dict[str, Callable[..., int]] = {
         "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel,
         "ready": ready, "hook": hook, "install": installs, "installed": installed, "work": work,

@@ -469,7 +469,10 @@ class Services:
     def _proven(self, access: Access) -> None:
         from hotdesk.connect import editor
         from hotdesk.loop import forwards
+        from hotdesk.services import data
 
+        with contextlib.suppress(HotdeskError):  # `show` says how far it is
+            data.begin(self.state, self.config, access)
         if access.desk in self._hooked:
             from hotdesk.connect import job_runner
 
@@ -482,7 +485,7 @@ class Services:
     def _forget(self, desk: Desk) -> None:
         from hotdesk.connect import editor, forwards, tunnel
         from hotdesk.connect.keys import forget_keys
-        from hotdesk.services import template, transport
+        from hotdesk.services import data, template, transport
 
         for name in sorted({desk.provider, registry.of_machines()}):  # it may have been there before
             with contextlib.suppress(Missing, Damaged):  # then nothing of it was there, as far as is known
@@ -490,6 +493,7 @@ class Services:
                     provider.forget(desk.name)
         template.forget(self.state, desk.name)
         transport.forget(self.state, desk.name)
+        data.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
         forwards.forget(self.state / "desks" / desk.name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as parts
 from typing import Any
 
 import msgspec
@@ -19,12 +18,15 @@ from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.model import Desk, Instance, Phase, Seen, Value
 from hotdesk.core.ports import Access, Counted, Lined
+from hotdesk.guest.one_file import source
 from hotdesk.loop.clouds import Clouds
-from hotdesk.services.move_shapes import Carriage, Replaced
+from hotdesk.services.move_shapes import Carriage, Replaced, Sized
 from hotdesk.state.store import Store
 
 _COUNT_SECONDS = 300.0  # in which a desk of millions of files can be counted
 _SHOWN = 6  # names of one kind
+_BIG_BYTES = 1 << 30  # from which on a folder that does not change may be data: a minute at 150 Mbit/s
+_STILL_SECONDS = 86400.0
 
 
 class Inventory(Value, frozen=True):
@@ -34,7 +36,10 @@ class Inventory(Value, frozen=True):
     bytes: int = 0
     unreadable: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
-    largest: tuple[tuple[str, int], ...] = ()
+    largest: tuple[tuple[str, int, float], ...] = ()  # folder, bytes, seconds since its last change
+    data_files: int = 0
+    data_bytes: int = 0
+    home: str = ""
     packages: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     python: str = ""
@@ -77,7 +82,9 @@ class Carrying:
             "files": count[0] if count else None,
             "bytes": count[1] if count else None,
             "packages": len(told.packages) + len(told.apart) if told else None,
-            "largest": [{"name": name, "bytes": size} for name, size in told.largest] if told else [],
+            "largest": [_sized(told, *one) for one in told.largest] if told else [],
+            "data_files": told.data_files if told else None,
+            "data_bytes": told.data_bytes if told else None,
             "unreadable": list(told.unreadable) if told else [],
             "uncounted": "" if count else _uncounted(desk, live),
             "lines": [{"place": place, "bytes_per_second": speed} for place, speed in legs],
@@ -95,7 +102,7 @@ class Carrying:
         from hotdesk.connect import ssh
         from hotdesk.core import shell
 
-        script = parts("hotdesk.guest").joinpath("inventory.py").read_bytes()
+        script = source("inventory").encode()
         more = ' "$(python3 -c "import sys; print(sys.prefix)")"' if cloud(desk.provider).pooled else ""
         argv = ssh.command(access, [shell.told(f"python3 -{more}")])
         try:
@@ -131,6 +138,15 @@ class Carrying:
                     speed = None
             legs.append((zone or to, speed))
         return legs
+
+
+def _sized(told: Inventory, folder: str, size: int, unchanged: float) -> Sized:
+    below = folder.startswith(f"{told.home}/") and told.home
+    name = f"~{folder[len(told.home) :]}" if below else folder
+    # What programs keep for themselves is no data of a person's, and what changes is their work.
+    hidden = not below or name.startswith("~/.")
+    may_be = size >= _BIG_BYTES and unchanged >= _STILL_SECONDS and not hidden
+    return {"name": name, "bytes": size, "unchanged_seconds": unchanged, "may_be_data": may_be}
 
 
 def _is_here(provider: str) -> bool:

@@ -19,6 +19,8 @@ class Sized(TypedDict):
 
     name: str
     bytes: int
+    unchanged_seconds: float  # since the last change of a file in it
+    may_be_data: bool  # big, and not changed for a day: it could stay where it came from
 
 
 class Leg(TypedDict):
@@ -39,6 +41,8 @@ class Carriage(TypedDict):
     bytes: int | None  # of these files; what is there already, and what compresses, is not sent
     packages: int | None  # of its Python environment; null: not counted
     largest: list[Sized]
+    data_files: int | None  # that stay out, since they come from elsewhere; null: not counted
+    data_bytes: int | None
     unreadable: list[str]  # what the desk's own user cannot read: the move would stop there
     uncounted: str  # why they are not counted
     lines: list[Leg]  # []: it stays on this computer
@@ -79,4 +83,5 @@ class KeptImages(TypedDict):
 
     images: list[KeptImage]
     copied: list[CopiedImage]
+    pruned: list[str]  # copies that were deleted where `--copy-to` names
     unread: list[str]  # places that could not be looked at in full

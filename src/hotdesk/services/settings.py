@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+import msgspec
 from msgspec.structs import asdict
 
 from hotdesk.config import Config, DeskSettings
@@ -63,6 +64,7 @@ DESK = {
     "initialization_rate": Known("MiB/s at which a restored disk is loaded, billed; 0: on first read"),
     "idle": Known('park after this long without work, or "never"', "60m"),
     "lease": Known('end this long after the last renewal, or "never"', "never"),
+    "data": Known('folders that do not travel: from = "s3://bucket/x", to = "~/x"'),
 }
 JOB = {
     "command": Known("a shell line, or a list of words", "python train.py"),
@@ -240,6 +242,9 @@ def _desk(goals: Goals, name: str, file: _File) -> Iterator[Setting]:
     provider = desk.provider if desk else goals.provider(name)
     want = desk.want if desk else goals.configured(name)
     for key in DESK:
+        if key == "data":  # of the file alone, whatever the desk was made with
+            yield _setting(section, key, msgspec.to_builtins(told.data), file)
+            continue
         value = {"provider": provider, "idle": told.idle, "lease": told.lease}.get(
             key, getattr(want, key, None)
         )

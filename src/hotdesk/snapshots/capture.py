@@ -221,6 +221,10 @@ def _note(found: Scan) -> str:
         names = [path for kind, path in left_out if kind == what]
         some = ", ".join(names[:3]) + (", ..." if count > 3 else "")
         said.append(f"{count} {what}{'s' if count > 1 else ''} left out ({some})")
+    if found.data:
+        size, count = sum(found.data), len(found.data)
+        many = f"{count} file{'s' * (count != 1)} of data ({size / 2**30:.2f} GiB)"
+        said.append(f"{many} left out: they are where they came from")
     if found.mounted:
         names = [shown(found.entries, index) for index in sorted(found.mounted)]
         said.append(f"other file systems saved as plain folders ({', '.join(names)})")

@@ -13,12 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zstandard
 
 from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.guest import data_record
 from hotdesk.snapshots.chunk_store import Store
 from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest, unpacked
 from hotdesk.system import write_atomically
@@ -207,6 +209,7 @@ class Scan(msgspec.Struct):
     mounted: set[int]  # folders on which another file system is mounted
     foreign: set[int]  # files of another file system, whose inode numbers are not comparable
     left_out: list[tuple[str, str]]  # (what it is, path)
+    data: list[int]  # bytes of the files that came from elsewhere and are not saved (guest/data_record.py)
 
 
 def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]) -> Scan:
@@ -217,7 +220,8 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
     """
     top = os.fstat(root)
     entries = [_entry(0, b"", "d", top)]
-    found = Scan(entries, set(), set(), set(), [])
+    found = Scan(entries, set(), set(), set(), [], [])
+    data: dict[int, dict[bytes, Any]] = {0: _data(root)}  # by folder
     names: dict[tuple[int, int], int] = {}
     folders = Folders(root, entries)
     me = os.geteuid()
@@ -233,7 +237,12 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
                 raise OSError(error.errno, error.strerror, shown(entries, at)) from error
             entries[at].xattrs = xattrs_of(folders.fd(at))
             below: list[int] = []
+            here = data.pop(at, {})
             for name, seen in listed:
+                known = here.get(name)
+                if data_record.is_data(known, seen):
+                    found.data.append(seen.st_size)
+                    continue
                 index = len(entries)
                 mode = seen.st_mode
                 kind = _KINDS.get(stat.S_IFMT(mode))
@@ -245,6 +254,8 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
                 entries.append(entry)
                 if kind == "d":
                     below.append(index)
+                    if isinstance(known, dict):
+                        data[index] = known
                     if seen.st_dev != status.st_dev:
                         found.mounted.add(index)
                     continue
@@ -265,6 +276,18 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
     finally:
         folders.close()
     return found
+
+
+def _data(root: int) -> dict[bytes, Any]:
+    """What came from elsewhere to the desk whose disk this is."""
+    try:
+        home = os.open("home", FOLDER_FLAGS, dir_fd=root)
+    except OSError:
+        return {}
+    try:
+        return {b"home": data_record.left_out(home)}
+    finally:
+        os.close(home)
 
 
 _KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}

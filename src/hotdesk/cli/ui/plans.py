@@ -77,6 +77,15 @@ def carried(name: str, goods: Carriage) -> Iterator[str]:
         yield f"  carries: {files}, {render.size(goods['bytes'] / 2**30)}{packages}"
         if big := [f"{one['name']} ({render.size(one['bytes'] / 2**30)})" for one in goods["largest"][:3]]:
             yield f"  most of it: {render.safe(', '.join(big))}"
+    if goods["data_files"]:
+        data = f"{goods['data_files']:,} files of data, {render.size((goods['data_bytes'] or 0) / 2**30)}"
+        yield f"  does not carry: {data}: they come from their source"
+    for folder in goods["largest"]:
+        if folder["may_be_data"]:
+            still = render.duration(folder["unchanged_seconds"])
+            told = f"{folder['name']} is {render.size(folder['bytes'] / 2**30)}, unchanged for {still}"
+            mark = f'[[desks.{name}.data]] with from = "…", to = "{folder["name"]}"'
+            yield render.safe(f"  {told}: carry it, or mark it as data? {mark} in hotdesk.toml")
     for name_ in goods["unreadable"][:3]:
         yield f"  cannot be read, and stops the move: {render.safe(name_)}"
     for leg in goods["lines"]:

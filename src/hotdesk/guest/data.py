@@ -1,0 +1,230 @@
+"""Bring folders of data to a desk from where they are kept, by the tool that the desk's owner has there.
+
+`begin` takes the folders that are wanted, and starts a process that brings them, unless one runs; `told` says
+how far each is. Nothing is ever written or deleted at a source. What was changed or added here stays, and
+travels with the desk like any work: see guest/data_record.py. The standard library only, for Python 3.8 and
+later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hotdesk.guest import data_record
+from hotdesk.guest.data_source import Source, failed, opened, walk
+from hotdesk.guest.job_files import HOME, locked, place, read, write
+
+FOLDER = os.path.join(HOME, *data_record.FOLDER)
+LOCK = os.path.join(FOLDER, "lock")
+WANTED = os.path.join(FOLDER, "wanted")
+TELL_SECONDS = 2.0
+
+
+# ---- what is asked for -------------------------------------------------------------------------------
+
+
+def begin() -> int:
+    """Note the folders on standard input, as a JSON list, and bring them in a process of its own."""
+    wanted = json.load(sys.stdin)
+    os.makedirs(FOLDER, mode=0o700, exist_ok=True)
+    write(WANTED, {"folders": wanted})
+    if locked(LOCK):  # it looks again at its end
+        return 0
+    null = subprocess.DEVNULL
+    argv = [sys.executable, os.path.abspath(sys.argv[0]), "data-bring"]
+    subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    return 0
+
+
+def told() -> int:
+    """Print how far each folder is, as a JSON list."""
+    known = {record["to"]: record for record in _records()}
+    folders = [one["to"] for one in read(WANTED).get("folders", [])]
+    alive, found = locked(LOCK), []
+    for to in [*folders, *(to for to in known if to not in folders)]:
+        record = known.get(to) or {"to": to, "state": "waiting"}
+        if record.get("place") != place() or (record["state"] == "coming" and not alive):
+            record = dict(record, state="coming" if alive else "stopped", why="")
+        found.append(record)
+    print(json.dumps(found))
+    return 0
+
+
+def bring() -> int:
+    """Bring every folder that is wanted; what is no longer, once more, so that its files can travel again."""
+    with open(LOCK, "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        wanted = None
+        while wanted != read(WANTED):
+            wanted = read(WANTED)
+            folders = wanted.get("folders", [])
+            named = [one["to"] for one in folders]
+            for one in folders:
+                Folder(one["from"], one["to"], one.get("mount", False)).bring()
+            for record in _records():
+                if record["to"] not in named:
+                    folder = Folder(record.get("from", ""), record["to"], record.get("mount", False))
+                    if folder.bring():
+                        folder.forget()
+    return 0
+
+
+def _records() -> list[dict[str, Any]]:
+    home = os.open(HOME, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return [record for record, _ in data_record.records(home)]
+    finally:
+        os.close(home)
+
+
+# ---- one folder --------------------------------------------------------------------------------------
+
+
+class Folder:
+    """A folder of data: where it comes from, and where it is here ("~/…")."""
+
+    def __init__(self, origin: str, to: str, mount: bool) -> None:
+        self.origin, self.to, self.mount = origin, to, mount
+        self.path = os.path.join(HOME, to[2:])
+        name = (
+            re.sub(r"[^A-Za-z0-9.-]+", "-", to[2:])[:60] + "-" + hashlib.sha256(to.encode()).hexdigest()[:8]
+        )
+        self.record = os.path.join(FOLDER, name + ".json")
+        self.files = os.path.join(FOLDER, name + ".files")
+        self._said = 0.0
+
+    def bring(self) -> bool:
+        """Bring what is missing, and what is newer where it comes from. Whether all of it is here."""
+        self.tell("coming")
+        try:
+            source = opened(self.origin)
+            return self._linked() if self.mount else self._brought(source)
+        except failed as no:
+            self.tell("failed", str(no), getattr(no, "fix", ""))
+        except OSError as error:
+            self.tell("failed", f"{error.filename or self.path}: {error.strerror or error}")
+        except Exception as error:  # told to a person; the other folders come all the same
+            self.tell("failed", f"{type(error).__name__}: {error}")
+        return False
+
+    def forget(self) -> None:
+        """From now on its files are the desk's own."""
+        for file in (self.files, self.files + ".tags", self.record):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
+
+    def tell(self, state: str, why: str = "", fix: str = "", **more: Any) -> None:
+        known = read(self.record)
+        kept: dict[str, Any] = {key: known[key] for key in ("count", "bytes", "own") if key in known}
+        said = {
+            "from": self.origin,
+            "to": self.to,
+            "mount": self.mount,
+            "state": state,
+            "why": why,
+            "fix": fix,
+        }
+        write(self.record, dict(kept, at=time.time(), place=place(), **said, **more))
+
+    def report(self, words: str) -> None:
+        now = time.monotonic()
+        if now - self._said > TELL_SECONDS:
+            self._said = now
+            self.tell("coming", words[-160:])
+
+    def _linked(self) -> bool:
+        """The folder of this machine itself, under its name here."""
+        if not os.path.islink(self.path):
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(self.path)  # fails unless it is empty
+            os.symlink(self.origin, self.path)
+        elif os.readlink(self.path) != self.origin:
+            raise failed(f"{self.to} is a link to {os.readlink(self.path)}")
+        self.tell("whole", "it is the folder of this machine")
+        return True
+
+    def _brought(self, source: Source) -> bool:
+        began = time.time_ns()
+        theirs = source.files()
+        before = self._known()
+        here = walk(self.path)
+        unknown = [path for path in theirs if path in here and here[path] != before.get(path, (None,))[0]]
+        same = set(source.same(self.path, unknown))
+        own = set(unknown) - same
+        own |= {path for path in theirs if _above(path) & here.keys()}  # below a link, say
+        tags = {path: tag for path, (_, tag) in before.items()}
+        todo = [path for path, told in theirs.items() if path not in own | same
+                and (path not in here or tags.get(path) != told.tag)]  # fmt: skip
+        self._room(sum(max(0, theirs[path].size) for path in todo))
+        os.makedirs(self.path, exist_ok=True)
+        why = source.fetch(todo, self.path, own | same, self.report) if todo else ""
+        here, found = walk(self.path), {}
+        for path, told in theirs.items():
+            looks = here.get(path)
+            if looks is None or looks[0] != told.size or path in own:
+                continue
+            # One that was written to just now may not be what came.
+            if path in same or (path not in todo and looks == before[path][0]) or looks[1] < began:
+                found[path] = (looks, told.tag)
+        self._keep(found)
+        missing = len(theirs.keys() - found.keys() - own)
+        size = sum(looks[0] for looks, _ in found.values())
+        more: dict[str, Any] = {"count": len(found), "bytes": size, "own": len(here.keys() - found.keys())}
+        if missing or why:
+            lacks = f"{missing} of {len(theirs)} files are not as they are there"
+            self.tell("failed", f"{lacks}: {why}" if why else lacks, **more)
+            return False
+        self.tell("whole", **more)
+        return True
+
+    def _room(self, size: int) -> None:
+        top = self.path
+        while not os.path.isdir(top):
+            top = os.path.dirname(top)
+        if (free := shutil.disk_usage(top).free) < size:
+            gib = [f"{count / 2**30:.1f} GiB" for count in (size, free)]
+            raise failed(f"it needs {gib[0]} more, and the disk has {gib[1]} free")
+
+    def _known(self) -> dict[str, tuple[tuple[int, int], str]]:
+        """The files as they had come, with what their source said of each."""
+        found: dict[str, tuple[tuple[int, int], str]] = {}
+        with contextlib.suppress(OSError), open(self.files, "rb") as lines:
+            found = {path: (looks, "") for path, looks in data_record.listed(lines.read())}
+        for path, tag in read(self.files + ".tags").items():
+            if path in found:
+                found[path] = (found[path][0], str(tag))
+        return found
+
+    def _keep(self, found: dict[str, tuple[tuple[int, int], str]]) -> None:
+        """Write down what has come. The list itself comes last: what is in it is not saved any more."""
+        write(self.files + ".tags", {path: tag for path, (_, tag) in found.items()})
+        lines = data_record.listing({path: looks for path, (looks, _) in found.items()})
+        with open(self.files + ".new", "wb") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(self.files + ".new", self.files)
+
+
+def _above(path: str) -> set[str]:
+    """The folders that a path is in."""
+    names = path.split("/")
+    return {"/".join(names[:count]) for count in range(1, len(names))}
+
+
+VERBS: dict[str, Callable[..., int]] = {"data": begin, "data-bring": bring, "data-told": told}
