@@ -294,6 +294,11 @@ class Laptop:
             on_row=lambda row: self.moves_on(),
         )
 
+    def crash(self) -> None:
+        self.crashes += 1
+        self.store.close()
+        self.open()
+
     def moves_on(self) -> None:
         self.boundaries.moved += 1
 
@@ -344,9 +349,7 @@ class Laptop:
                 desk = self.store.find(name)
                 return self.reconciler.settle(desk).asks.get(name) if desk else None
             except Crash:
-                self.crashes += 1
-                self.store.close()
-                self.open()
+                self.crash()
 
     def do(self, goal: Goal, offers: tuple[Offer, ...] = (), name: str = "blue", **fields: Any) -> Ask | None:
         self.want(name, goal, offers, **fields)

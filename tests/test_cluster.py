@@ -17,7 +17,7 @@ from hotdesk.core.sweep.model import State, Task, Wish
 from hotdesk.core.sweep.plan import LOST_MOST
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
-from hotdesk.sweep.cluster import ClusterDriver
+from hotdesk.sweep.cluster import WHOLE_SECONDS, ClusterDriver
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
 from tests.sweep_world import World
@@ -185,6 +185,38 @@ def test_a_cluster_ends_by_itself(limit: dict[str, float], why: str) -> None:
     assert story.task().state is State.DONE
     if why.startswith("nothing"):
         assert world.clock.now() >= 1000 + 20 + 400 + 600
+
+
+def test_a_cluster_in_a_cloud_is_ended_where_not_all_of_its_machines_can_be_had() -> None:
+    """Those that are there would cost money for nothing."""
+    world = World()
+    world.refused = {"cluster1-3"}
+    story = Cluster(world, provider="aws")
+    story.go(rounds=20_000)
+    story.check()
+    assert story.store.sweep(story.number).stopped.startswith("not all of its machines can be had: ")
+
+
+def test_a_cluster_in_a_cloud_waits_half_an_hour_for_its_last_machine() -> None:
+    world = World()
+    world.wanted_at["cluster1-3"] = 1e9
+    story = Cluster(world, provider="aws")
+    story.go(rounds=20_000)
+    story.check()
+    assert story.store.sweep(story.number).stopped == "not all of its machines were there within 30 minutes"
+    assert world.clock.now() >= 1000 + WHOLE_SECONDS
+
+
+def test_a_cluster_that_was_whole_waits_for_a_machine_in_the_place_of_one_that_went() -> None:
+    world = World(commands=lambda task, attempt: (9000.0, 0))
+    story = Cluster(world, provider="aws")
+    story.run()
+    story.go(lambda: len(world.ranks) == 3)
+    world.launch_seconds = 2 * WHOLE_SECONDS
+    world.kill_machine("cluster1-3")
+    story.go(lambda: len(world.ranks) == 6, rounds=20_000)
+    assert world.clock.now() >= 1000 + 2 * WHOLE_SECONDS
+    story.end()
 
 
 #: Ranks that add their numbers over TCP, as an all-reduce does; rank 0 saves how far they are.

@@ -29,8 +29,8 @@ class Story:
         self.store = SweepStore(None)
         self.notes: list[str] = []
         sweep = Sweep(
-            number=0, desk="blue", image="i", provider="local", command=("run", "{seed}"), folder="/p",
-            created_at=self.world.clock.now(), **{"machines": 3, **wish},
+            number=0, desk="blue", image="i", command=("run", "{seed}"), folder="/p",
+            created_at=self.world.clock.now(), **{"machines": 3, "provider": "local", **wish},
         )  # fmt: skip
         self.number = self.store.create(sweep, ({"seed": n} for n in range(tasks))).number
         self.driver = self.new_driver()

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any
 import pytest
 
 from fake_ec2.process import FakeEc2
+from hotdesk import Hotdesk
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
+from tests.test_cluster import GANG
 
 pytest.importorskip("moto", reason="moto is not installed")
 pytest.importorskip("asyncssh", reason="asyncssh is not installed")
@@ -70,6 +73,7 @@ def parked(cloud: FakeEc2, hotdesk: Command, ledger: Path) -> Iterator[Command]:
     yield hotdesk
     for row in json.loads(hotdesk("sweep", "ls", "--json").stdout):
         hotdesk("sweep", "cancel", str(row["sweep"]))
+    hotdesk("cluster", "down", "blue")
 
 
 def until(what: Callable[[], Any]) -> Any:
@@ -169,3 +173,68 @@ def test_machines_linger_for_the_next_sweep_and_are_gone_at_last(
     rows = json.loads(parked("sweep", "ls", "--json").stdout)
     assert [r["state"] for r in rows] == ["done", "done"]
     assert ended(ledger) == dict.fromkeys(map(str, range(1, 7)), 2)
+
+
+def test_a_cluster_whose_worker_is_killed_goes_on_and_is_gone_at_its_end(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    """1. Three ranks run. 2. A spot machine is taken without notice. 3. All go on from where rank 0 was."""
+    Path("gang.py").write_text(GANG)
+    plan = parked("cluster", "up", "blue", "--machines", "3", "--budget", "5", "--dry-run").stdout
+    assert "3 machines (the first of them on demand)" in plan, plan
+    assert "an hour now" in plan
+    assert "or when it has cost $5.00" in plan
+    cloud.post("quota", code="L-34B43A08", vcpus=2)
+    refused = parked("cluster", "up", "blue", "--machines", "3", "--market", "spot")
+    assert refused.returncode == 3, refused.stderr
+    assert "has room for 2 such machines now, and 3 are wanted" in refused.stderr
+    assert launched(cloud) == []
+    cloud.post("quota", code="L-34B43A08", vcpus=64)
+    up = parked("cluster", "up", "blue", "--machines", "3", "--budget", "5", "--detach")
+    assert up.returncode == 0, up.stderr
+
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(parked("cluster", "show", "blue", "--json").stdout)
+        return found
+
+    until(lambda: [m["state"] for m in shown()["machines"]] == ["up"] * 3)
+    assert Counter(m["market"] for m in fleet(cloud)) == {"on-demand": 1, "spot": 2}
+    assert "The cluster of blue has 3 machines" in parked("ls").stderr
+    assert json.loads(parked("gc", "--dry-run", "--json").stdout)["things"] == []
+    run = ["cluster", "run", "blue", "--every", "--checkpoint", "ckpt", "--detach", "--", "python", "gang.py"]
+    assert parked(*run).returncode == 0
+    until(lambda: '"round": 4' in parked("cluster", "logs", "blue").stdout)
+    taken = next(m for m in fleet(cloud) if m["market"] == "spot")
+    cloud.post("interrupt", id=taken["id"], notice=False)
+
+    done = until(lambda: (found := shown()["runs"][0])["state"] in {"done", "failed"} and found)
+    assert (done["state"], done["attempts"], done["lost"]) == ("done", 2, 1), done
+    said = parked("cluster", "logs", "blue").stdout
+    began = [line for line in said.splitlines() if line.startswith("rank 0 of 3 from round ")]
+    assert int(began[1].rpartition(" ")[2]) >= 4, "from the checkpoint"
+    assert len(fleet(cloud)) == 3
+    with Hotdesk() as desks:  # as the dashboard is opened; a light machine has Jupyter's port alone
+        there = desks.services.forwarding.open_member("cluster1-1", 8888, "")
+        with urllib.request.urlopen(there.url, timeout=SECONDS) as answer:
+            assert answer.headers["X-Hotdesk-Machine"]
+    down = parked("cluster", "down", "blue")
+    assert down.returncode == 0, down.stderr
+    assert fleet(cloud) == []
+    assert len(launched(cloud)) == 4
+    until(lambda: not Path(os.environ["HOTDESK_STATE"], "desks", "cluster1-1").exists())
+
+
+def test_a_cluster_of_which_a_part_cannot_be_had_leaves_nothing(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    """Its quota cannot be asked: the launch finds it out."""
+    cloud.post("refuse", action="GetServiceQuota", code="AccessDeniedException", times=None)
+    for code in ("L-34B43A08", "L-1216C47A"):  # a t3.large has two processors
+        cloud.post("quota", code=code, vcpus=2)
+    up = parked("cluster", "up", "blue", "--machines", "4", "--market", "spot")
+    assert up.returncode == 5, up.stderr
+    assert "The cluster of blue is not up, and none of its machines is left." in up.stderr
+    assert "MaxSpotInstanceCountExceeded" in up.stderr
+    assert "hotdesk cluster up blue --machines 2" in up.stderr
+    assert launched(cloud)
+    assert fleet(cloud) == []

@@ -118,8 +118,8 @@ def test_what_a_pool_lacks_is_asked_of_the_others_until_it_may_be_had_again() ->
     group = plan.replied(asked(Group(), order, 0.0), order, FleetReply(shortages=(lacks,)), 0.0)
     assert plan.open_pools(group, WANTED.pools, Market.SPOT, 10.0) == [B]
     assert plan.open_pools(group, WANTED.pools, Market.SPOT, 601.0) == [A, B]
-    assert plan.shortage(group, WANTED, 10.0) == dict.fromkeys(WANTED.names, "sold out")
-    assert plan.shortage(group, WANTED, 601.0) == {}
+    assert plan.shortage(group, WANTED.names, 10.0) == dict.fromkeys(WANTED.names, "sold out")
+    assert plan.shortage(group, WANTED.names, 601.0) == {}
     assert plan.trouble(group, WANTED, 10.0) == "", "waiting may help"
 
 
@@ -135,6 +135,25 @@ def test_where_waiting_does_not_help_it_says_why() -> None:
     order = plan.next_order(replace(group, members=group.members[:1]), firm, 1.0)
     assert order is not None
     assert order.offers == (FIRM,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "together", "why"),
+    [(Kind.QUOTA, True, "no more"), (Kind.QUOTA, False, ""), (Kind.NO_CAPACITY, True, "")],
+)
+def test_machines_that_are_of_use_together_only_are_given_up_where_the_rest_cannot_be_had(
+    kind: Kind, together: bool, why: str
+) -> None:
+    wanted = replace(WANTED, names=(*WANTED.names, "s1-4"), together=together)
+    group = launched()
+    order = plan.next_order(group, wanted, 9.0)
+    assert order is not None
+    assert order.count == 1
+    lacks = tuple(Shortage(key=o.key, kind=kind, message="no more", seconds=3600) for o in (A, B, FIRM))
+    group = plan.replied(asked(group, order, 9.0), order, FleetReply(shortages=lacks), 9.0)
+    assert plan.trouble(group, wanted, 10.0) == why
+    assert plan.trouble(group, replace(wanted, names=WANTED.names), 10.0) == "", "all of them are there"
+    assert plan.shortage(group, wanted.names, 10.0) == {"s1-4": "no more"}
 
 
 def test_an_image_that_never_comes_up_is_given_up_after_three() -> None:

@@ -19,8 +19,11 @@ from hotdesk.core.sweep.group import BOOT_SECONDS, Group, Wanted, trouble
 from hotdesk.core.sweep.model import Sweep
 from hotdesk.sweep.machines import Machines
 from hotdesk.sweep.store import SweepStore
+from tests import aliyun_desk
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.boundaries import Boundaries, Crash, first_of_each, worth_a_crash
+from tests.fake_ecs import life
+from tests.fake_ecs.server import FakeEcs
 
 pytest.importorskip("moto", reason="moto is not installed")
 
@@ -43,30 +46,39 @@ def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> FakeEc2:
 class Fleet:
     """A parked desk, and the machines of one sweep; `boundaries` kill this process and it begins anew."""
 
-    def __init__(
-        self, fake: FakeEc2, folder: Path, boundaries: Boundaries | None = None, **more: Any
-    ) -> None:
-        self.laptop = Laptop(fake, folder, **more)
+    cloud, region, pools = "aws", HOME, POOLS
+
+    def __init__(self, fake: Any, folder: Path, boundaries: Boundaries | None = None, **more: Any) -> None:
+        self.laptop: Any = self.new_laptop(fake, folder, **more)
         assert self.laptop.do(Goal.RUNNING) is None
         assert self.laptop.do(Goal.PARKED) is None
-        self.image = next(i.id for i in self.laptop.aws.survey().images)
+        self.image = next(i.id for i in self.provider.survey().images)
         self.laptop.boundaries = boundaries or Boundaries()
         self.notes: list[str] = []
         self.up: set[str] = set()  # names that have answered
         self.wanted = Wanted(
-            fleet="sweep1-abc123", desk="blue", image_id=self.image, names=(), pools=POOLS,
+            fleet="sweep1-abc123", desk="blue", image_id=self.image, names=(), pools=self.pools,
             lag_seconds=self.laptop.settings.lag_seconds,
         )  # fmt: skip
         self.laptop.crash()  # the boundaries are those of a new process
         self.open()
 
+    def new_laptop(self, fake: Any, folder: Path, **more: Any) -> Any:
+        return Laptop(fake, folder, **more)
+
+    @property
+    def provider(self) -> Any:
+        return self.laptop.aws
+
     def open(self) -> None:
         self.store = SweepStore(self.laptop.folder)
         if not self.store.sweeps():
             asked = {"command": ("x",), "created_at": 1.0, "folder": ""}
-            self.store.create(Sweep(number=0, desk="blue", image=self.image, provider="aws", **asked), [])
+            self.store.create(
+                Sweep(number=0, desk="blue", image=self.image, provider=self.cloud, **asked), []
+            )
         self.machines = Machines(
-            number=1, region=HOME, provider=self.laptop.aws, store=self.store, clock=self.laptop.time,
+            number=1, region=self.region, provider=self.provider, store=self.store, clock=self.laptop.time,
             on_note=self.notes.append,
         )  # fmt: skip
 
@@ -220,6 +232,18 @@ def test_a_quota_of_nothing_is_told(fleet: Fleet) -> None:
     fleet.end()
 
 
+def test_how_many_machines_a_quota_has_room_for_is_asked(fleet: Fleet) -> None:
+    fleet.laptop.fake.post("quota", code="L-34B43A08", vcpus=12)
+    fleet.laptop.fake.post("quota", code="L-1216C47A", vcpus=8)  # four make a machine, by these offers
+    assert fleet.provider.fleet_room(POOLS) == {Market.SPOT: 3, Market.ON_DEMAND: 2}
+    fleet.until(all_up(NAMES[:2]), NAMES[:2])
+    assert fleet.provider.fleet_room(POOLS) == {Market.SPOT: 2, Market.ON_DEMAND: 1}
+    fleet.laptop.fake.post("refuse", action="GetServiceQuota", code="AccessDeniedException", times=None)
+    assert fleet.provider.fleet_room(POOLS) == {}
+    fleet.laptop.fake.delete("rules")
+    fleet.end()
+
+
 def test_an_image_that_does_not_boot_is_found_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "answering", lambda names: ())
     wanted = replace(fleet.wanted, names=NAMES[:1])
@@ -308,6 +332,148 @@ def test_a_crash_at_any_call_leaves_no_machine(
             finally:
                 fleet.store.close()
                 fleet.laptop.store.close()
+        return boundaries
+
+    passed = run(0)
+    places = worth_a_crash(passed, lagging=bool(lag))
+    for place in places if every else first_of_each(places, passed.labels):
+        run(place, place)
+
+
+# ---- Alibaba Cloud -----------------------------------------------------------------------------------
+
+ALI_ZONES = ("cn-hangzhou-i", "cn-hangzhou-j")
+ALI = tuple(
+    replace(
+        aliyun_desk.offer("ecs.g7.xlarge", zone, market),
+        usd_per_hour=usd,
+        told_per_hour=None,
+        vcpus=4,
+        gpu="",
+    )
+    for market, usd in ((Market.SPOT, 0.05), (Market.ON_DEMAND, 0.14))
+    for zone in ALI_ZONES
+)
+
+
+class OnAliyun(Fleet):
+    """The same at the fake ECS."""
+
+    cloud, region, pools = "aliyun", aliyun_desk.HOME, ALI
+
+    def new_laptop(self, fake: Any, folder: Path, **more: Any) -> Any:
+        return aliyun_desk.Laptop(fake, folder, **more)
+
+    @property
+    def provider(self) -> Any:
+        return self.laptop.aliyun
+
+    @property
+    def world(self) -> Any:
+        return self.laptop.fake.world
+
+    def nothing_left(self) -> None:
+        assert self.there() == []
+        self.laptop.check("blue", Goal.PARKED)
+
+
+@pytest.fixture
+def ali(ecs: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnAliyun]:
+    aliyun_desk.at_home(ecs, monkeypatch)
+    found = OnAliyun(ecs, tmp_path)
+    yield found
+    found.store.close()
+    found.laptop.store.close()
+
+
+def test_on_alibaba_cloud_a_fleet_comes_is_seen_and_ends(ali: OnAliyun) -> None:
+    """The head on demand, the others on spot; the cluster's ports are open among them, and to nobody else."""
+    group = ali.until(all_up(NAMES[:4]), NAMES[:4])
+    machines = ali.there()
+    assert Counter(m.strategy for m in machines) == {"NoSpot": 1, "SpotAsPriceGo": 3}
+    assert {m.behavior for m in machines if m.strategy != "NoSpot"} == {"Terminate"}
+    assert [a.order.count for a in group.asked] == [1, 3]
+    assert len([e for e in ali.world.log if e.get("action") == "RunInstances"]) == 3, "the desk's, and two"
+    region = ali.world.region(ali.region)
+    rules = {
+        (rule["PortRange"], rule.get("SourceCidrIp") or rule["SourceGroupId"] == id_)
+        for m in machines
+        for id_ in m.groups
+        for rule in region.groups[id_].rules
+    }
+    assert rules == {("22/22", "203.0.113.7/32"), ("6379/6499", True)}
+    assert {region.groups[id_].inner for m in machines for id_ in m.groups} == {"Drop"}
+    now = ali.world.clock.now()
+    assert all(3600 < m.release - now <= 7200 for m in machines), "the cloud itself ends them, if nobody does"
+    ali.laptop.time.sleep(1800.0)
+    ali.provider.renew_fleet([m.id for m in group.members], 7200.0)
+    assert all(m.release - ali.world.clock.now() > 7000 for m in machines)
+    ali.until(lambda g: len(g.alive) == 2, NAMES[:2])
+    ali.end()
+
+
+def test_on_alibaba_cloud_the_pools_are_tried_in_turn(ali: OnAliyun) -> None:
+    """Of seven two are in the first zone, none in the second, and the rest is bought on demand."""
+    ali.world.left[ALI_ZONES[0], "ecs.g7.xlarge", "spot"] = 2
+    ali.world.sold_out.add((ALI_ZONES[1], "*", "spot"))
+    group = ali.until(all_up(NAMES), NAMES)
+    assert Counter(m.strategy for m in ali.there()) == {"NoSpot": 6, "SpotAsPriceGo": 2}
+    assert len(group.members) == 8
+    ali.end()
+
+
+def test_on_alibaba_cloud_a_quota_is_told_and_used_up(ali: OnAliyun) -> None:
+    """It refuses a request as a whole: half as many are asked for, and half of that."""
+    ali.world.quota = 16
+    assert ali.provider.fleet_room(ALI) == {Market.ON_DEMAND: 4, Market.SPOT: 4}
+    wanted = replace(ali.wanted, names=NAMES, together=True)
+    group = ali.until(lambda g: bool(trouble(g, wanted, ali.laptop.time.now())), NAMES)
+    assert "quota" in trouble(group, wanted, ali.laptop.time.now())
+    assert 3 <= len(ali.there()) <= 4
+    ali.end()
+
+
+def test_on_alibaba_cloud_a_machine_taken_back_is_replaced(ali: OnAliyun) -> None:
+    group = ali.until(all_up(NAMES[:3]), NAMES[:3])
+    lost = next(m for m in group.members if m.offer.market is Market.SPOT)
+    life.end(ali.world, ali.world.machine(ali.region, lost.id.partition("/")[2]))
+    again = ali.until(lambda g: all_up(NAMES[:3])(g) and lost.id not in {m.id for m in g.alive}, NAMES[:3])
+    assert len(again.members) == 4
+    ali.end()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_on_alibaba_cloud_an_answer_that_is_lost_launches_nothing_twice(ali: OnAliyun, when: str) -> None:
+    ali.world.harm("RunInstances", lose=when, times=2)
+    group = ali.until(all_up(NAMES[:4]), NAMES[:4])
+    assert len(group.members) == 4
+    assert len(ali.there()) == 4
+    ali.end()
+
+
+@pytest.mark.parametrize(
+    ("lag", "every"),
+    [
+        pytest.param(0.0, False, marks=pytest.mark.slow, id="first"),
+        pytest.param(0.0, True, marks=pytest.mark.long, id="all"),
+        pytest.param(20.0, True, marks=pytest.mark.long, id="all-lagging"),
+    ],
+)
+def test_on_alibaba_cloud_a_crash_at_any_call_leaves_no_machine(
+    ecs: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lag: float, every: bool
+) -> None:
+    def run(number: int, *at: int) -> Boundaries:
+        boundaries = Boundaries(*at)
+        aliyun_desk.at_home(ecs, monkeypatch)
+        ali = OnAliyun(ecs, tmp_path / str(number), boundaries, lag_seconds=lag)
+        try:
+            group = ali.until(all_up(NAMES[:3]), NAMES[:3])
+            assert len(group.members) == 3, "three were wanted"
+            ali.until(lambda g: len(g.alive) == 1, NAMES[:1])
+            ali.end()
+        finally:
+            ali.store.close()
+            ali.laptop.store.close()
         return boundaries
 
     passed = run(0)

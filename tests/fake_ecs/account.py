@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fake_ecs.laws import ECS, STS, Answer, operation
+from tests.fake_ecs.market import TYPES
 from tests.fake_ecs.wire import Call
 from tests.fake_ecs.world import ACCOUNT, World
 
@@ -19,6 +20,10 @@ def get_caller_identity(world: World, call: Call) -> Answer:
     }
 
 
+def _used(world: World, *, spot: bool) -> int:
+    return sum(TYPES[m.type].cpus for m in world.every("instance") if (m.strategy != "NoSpot") == spot)
+
+
 @operation(ECS)
 def describe_account_attributes(world: World, call: Call) -> Answer:
     call.need("RegionId")
@@ -26,8 +31,8 @@ def describe_account_attributes(world: World, call: Call) -> Answer:
         "real-name-authentication": "yes" if world.real_name else "no",
         "max-postpaid-instance-vcpu-count": str(world.quota),
         "max-spot-instance-vcpu-count": str(world.quota),
-        "used-postpaid-instance-vcpu-count": "0",
-        "used-spot-instance-vcpu-count": "0",
+        "used-postpaid-instance-vcpu-count": str(_used(world, spot=False)),
+        "used-spot-instance-vcpu-count": str(_used(world, spot=True)),
     }
     wanted = call.many("AttributeName") or list(told)
     return {

@@ -13,7 +13,7 @@ from tests.fake_ecs.images import image_of
 from tests.fake_ecs.laws import ECS, Answer, operation
 from tests.fake_ecs.market import TYPES
 from tests.fake_ecs.wire import Call, Problem, minute
-from tests.fake_ecs.world import Machine, World
+from tests.fake_ecs.world import Image, Machine, Network, World
 
 USER_DATA_BYTES = 32 * 1024  # before base64
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{1,127}")
@@ -21,7 +21,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{1,127}")
 
 @operation(ECS, tokens=True)
 def run_instances(world: World, call: Call) -> Answer:
-    call.need("RegionId", "ImageId", "InstanceType", "VSwitchId", "SecurityGroupId")
+    call.need("RegionId", "ImageId", "InstanceType", "VSwitchId")
     p, name = call.params, call.get("InstanceType")
     region = world.region(call.region)
     if name not in TYPES:
@@ -34,11 +34,21 @@ def run_instances(world: World, call: Call) -> Answer:
         raise Problem("InvalidVSwitchId.NotFound", "The specified VSwitchId does not exist.", 404)
     if call.get("ZoneId") not in {"", switch.zone}:
         raise Problem("InvalidParameter.Mismatch", "Specified virtual switch is not in the specified zone.")
-    group = region.groups.get(call.get("SecurityGroupId"))
-    if group is None:
-        raise Problem("InvalidSecurityGroupId.NotFound", "The specified SecurityGroupId does not exist.", 404)
-    if group.vpc != switch.vpc:
-        raise Problem("InvalidSecurityGroup.VpcMismatch", "The security group is of another VPC.", 403)
+    several = call.many("SecurityGroupIds")
+    if bool(several) == bool(call.get("SecurityGroupId")):
+        raise Problem("MissingParameter.SecurityGroup", "Either one or several security groups are needed.")
+    groups = several or [call.get("SecurityGroupId")]
+    for id_ in groups:
+        if (group := region.groups.get(id_)) is None:
+            raise Problem(
+                "InvalidSecurityGroupId.NotFound", "The specified SecurityGroupId does not exist.", 404
+            )
+        if group.vpc != switch.vpc:
+            raise Problem("InvalidSecurityGroup.VpcMismatch", "The security group is of another VPC.", 403)
+    amount = int(call.get("Amount", "1"))
+    least_amount = int(call.get("MinAmount") or amount)
+    if not 1 <= least_amount <= amount <= 100:
+        raise Problem("InvalidParam.Amount", "The specified parameter Amount is not valid.")
     image = image_of(world, call.region, call.get("ImageId"))
     if image.status != "Available":
         raise Problem("IncorrectImageStatus", "The current status of the image does not support this.", 403)
@@ -70,20 +80,34 @@ def run_instances(world: World, call: Call) -> Answer:
         raise Problem(
             "RealNameAuthenticationError", "Your account has not passed the real-name authentication.", 403
         )
-    market.place(world, switch.zone, name, "spot" if strategy != "NoSpot" else "on-demand")
+    how = "spot" if strategy != "NoSpot" else "on-demand"
+    there = market.place(world, switch.zone, name, how, amount=amount, least=least_amount)
     used = sum(TYPES[m.type].cpus for m in world.every("instance"))
-    if used + kind.cpus > world.quota:
+    if used + kind.cpus * amount > world.quota:  # whatever MinAmount is
         raise Problem(
             "QuotaExceed.AfterpayInstance",
             f"Living afterpay instances quota exceed, limited by user quota [{world.quota}].",
         )
     laws.dry_run(call)
+    made = [
+        _made(world, call, switch, image, groups=groups, release=release, size=size) for _ in range(there)
+    ]
+    market.taken(world, switch.zone, name, how, there)
+    ids = [machine.id for machine in made]
+    return {"InstanceIdSets": {"InstanceIdSet": ids}, "OrderId": "1", "TradePrice": kind.cny * there}
 
-    now = world.clock.now()
+
+def _made(
+    world: World, call: Call, switch: Network, image: Image, *, groups: list[str], release: float, size: int
+) -> Machine:
+    """One machine of a request that holds."""
+    p, region, data, now = call.params, world.region(call.region), call.get("UserData"), world.clock.now()
     machine = Machine(
         world.new_id("i"), call.region, name=call.get("InstanceName"), tags=call.tags, made=now,
-        zone=switch.zone, type=name, image=image.id, vpc=switch.vpc, vswitch=switch.id, groups=[group.id],
-        strategy=strategy, behavior=behavior, bandwidth=int(call.get("InternetMaxBandwidthOut") or 0),
+        zone=switch.zone, type=call.get("InstanceType"), image=image.id, vpc=switch.vpc, vswitch=switch.id,
+        groups=list(groups), strategy=call.get("SpotStrategy", "NoSpot"),
+        behavior=call.get("SpotInterruptionBehavior", "Terminate"),
+        bandwidth=int(call.get("InternetMaxBandwidthOut") or 0),
         user_data=data, role=call.get("RamRoleName"), release=release,
         metadata={
             "HttpEndpoint": call.get("HttpEndpoint", "enabled"),
@@ -118,7 +142,7 @@ def run_instances(world: World, call: Call) -> Answer:
         world.clock.after(world.clock.takes("pending") / 2, partial(_vanish, world, machine))
     if release:
         _at_release(world, machine)
-    return {"InstanceIdSets": {"InstanceIdSet": [machine.id]}, "OrderId": "1", "TradePrice": kind.cny}
+    return machine
 
 
 def _vanish(world: World, machine: Machine) -> None:

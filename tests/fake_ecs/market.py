@@ -62,15 +62,23 @@ def has_stock(world: World, zone: str, name: str, market: str) -> bool:
     return True
 
 
-def place(world: World, zone: str, name: str, market: str) -> None:
-    """Raises the refusal of a sold-out pool. Three texts are in use."""
-    if not has_stock(world, zone, name, market):
+def place(world: World, zone: str, name: str, market: str, *, amount: int = 1, least: int = 1) -> int:
+    """How many there are of so many. Raises the refusal of a sold-out pool. Three texts are in use."""
+    there = min(amount, world.left.get((zone, name, market), amount))
+    if not has_stock(world, zone, name, market) or there < least:
         raise Problem(
             "OperationDenied.NoStock",
             "The requested resource is sold out in the specified zone; try other types of resources "
             "or other regions and zones.",
             403,
         )
+
+    return there
+
+
+def taken(world: World, zone: str, name: str, market: str, count: int) -> None:
+    if (key := (zone, name, market)) in world.left:
+        world.left[key] -= count
 
 
 @operation(ECS)

@@ -195,6 +195,7 @@ def describe_security_group_attribute(world: World, call: Call) -> Answer:
             "IpProtocol": r["IpProtocol"].upper(),
             "PortRange": r["PortRange"],
             "SourceCidrIp": r.get("SourceCidrIp", ""),
+            "SourceGroupId": r.get("SourceGroupId", ""),
             "Ipv6SourceCidrIp": r.get("Ipv6SourceCidrIp", ""),
             "Policy": "Accept",
             "Priority": r.get("Priority", "1"),
@@ -221,7 +222,7 @@ def _rules(call: Call) -> list[dict[str, str]]:
             raise Problem(
                 "InvalidIpProtocol.ValueNotSupported", "The parameter IpProtocol must be specified."
             )
-        if not rule.get("SourceCidrIp") and not rule.get("Ipv6SourceCidrIp"):
+        if not any(rule.get(key) for key in ("SourceCidrIp", "Ipv6SourceCidrIp", "SourceGroupId")):
             raise Problem("MissingParameter.Source", "One of the parameters SourceCidrIp is mandatory.")
         if not 1 <= len(rule.get("Description", "x")) <= 512:
             raise Problem("InvalidSecurityGroupDiscription.Malformed", "The description is not valid.")
@@ -229,7 +230,7 @@ def _rules(call: Call) -> list[dict[str, str]]:
 
 
 def _same(one: dict[str, str], other: dict[str, str]) -> bool:
-    keys = ("IpProtocol", "PortRange", "SourceCidrIp", "Ipv6SourceCidrIp")
+    keys = ("IpProtocol", "PortRange", "SourceCidrIp", "Ipv6SourceCidrIp", "SourceGroupId")
     return all(one.get(key, "").lower() == other.get(key, "").lower() for key in keys)
 
 

@@ -193,6 +193,7 @@ class World:
         self.no_bill = ""  # the code with which the bill is refused
         self.price_days = 365.0  # so long ago spot prices are still told
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
+        self.left: dict[tuple[str, str, str], int] = {}  # machines of a pool, where they are numbered
         self.spoil: list[str] = []  # what goes wrong with the next images
         self.vanish = 0  # so many of the next machines find no stock after the answer
         self.throttle: dict[str, int] = {}  # calls a minute, by action

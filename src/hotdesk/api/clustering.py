@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hotdesk.core.errors import Usage
+from hotdesk.core.model import MarketChoice
+
 if TYPE_CHECKING:
     from hotdesk.services import Services
     from hotdesk.services.clusters import ClusterRun, ClusterView, Dashboard
@@ -25,6 +28,7 @@ class Clusters:
         name: str,
         *,
         machines: int = 2,
+        market: str = "cheapest",
         budget_usd: float | None = None,
         deadline_seconds: float | None = None,
         idle_seconds: float | None = None,
@@ -33,14 +37,16 @@ class Clusters:
     ) -> ClusterView:
         """Start machines from a desk's image; with `wait`, once all of them are up.
 
+        `market` is that of a cloud's machines but the first: on-demand, spot or cheapest. If not all of them
+        can be had, none is kept.
         The cluster ends by itself when it has cost `budget_usd`, after `deadline_seconds`, or when nothing
         has run on it for `idle_seconds`. Raises `Busy` where the desk has a cluster, `NeedsDecision` where it
         must be parked first, unless `anyway`, `Usage`, `Unknown`, `Missing`.
         """
         clusters = self._services.clusters
         clusters.up(
-            name, machines=machines, budget_usd=budget_usd, deadline_seconds=deadline_seconds,
-            idle_seconds=idle_seconds, anyway=anyway,
+            name, machines=machines, market=_market(market), budget_usd=budget_usd,
+            deadline_seconds=deadline_seconds, idle_seconds=idle_seconds, anyway=anyway,
         )  # fmt: skip
         return clusters.wait_up(name) if wait else clusters.show(name)
 
@@ -99,6 +105,15 @@ class Clusters:
         Raises `Missing` where the desk has no ray[default], `NeedsDecision` where its head is not up.
         """
         return self._services.clusters.dashboard(name)
+
+
+def _market(text: str) -> MarketChoice:
+    try:
+        return MarketChoice(text)
+    except ValueError:
+        raise Usage(
+            f"{text!r} is no market.", f"There are: {', '.join(MarketChoice)}.", "market='spot'"
+        ) from None
 
 
 class Clustering:

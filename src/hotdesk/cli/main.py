@@ -209,6 +209,8 @@ def _goes_on(name: str, began: float) -> str:
             if all(desk.since < began for desk in store.desks()):
                 return " Nothing was done."
         return " Your request is saved: the same command, or `hotdesk watch`, continues it."
+    if name == "cluster":
+        return " A cluster that was begun goes on, and may cost money: `hotdesk cluster ls`."
     return " The same command copies only what is missing." if name in {"push", "pull"} else ""
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.fleet import FleetOrder, FleetReply
-from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
+from hotdesk.core.model import Desk, Instance, Leftover, Market, Offer, Retained, Survey, Value, Want
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 
@@ -244,6 +244,13 @@ class Fleets(Protocol):
         """Recommended time between two looks while something is on its way."""
         ...
 
+    def fleet_room(self, offers: Sequence[Offer]) -> Mapping[Market, int]:
+        """How many more machines of these pools (of one region and size) the account's quotas allow now.
+
+        A market of which that is not known is left out. May raise.
+        """
+        ...
+
     def launch_fleet(self, order: FleetOrder) -> FleetReply:
         """Launch what there is of this order now, and keep it. What pools lack stands in the reply.
 
@@ -257,6 +264,10 @@ class Fleets(Protocol):
 
     def end_fleet(self, ids: Collection[str]) -> None:
         """Terminate these machines of one region, and their disks. Absence is success."""
+        ...
+
+    def renew_fleet(self, ids: Collection[str], seconds: float) -> None:
+        """Where the cloud itself ends them, not before so long from now. Absence is success."""
         ...
 
     def clear_fleet(self, fleet: str, region: str) -> None:

@@ -11,9 +11,7 @@ import msgspec
 from hotdesk.connect import forwards
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import HotdeskError
-from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access, Clock
-from hotdesk.state.store import Store
 from hotdesk.system import locked, spawn, write_atomically
 
 _TURN_SECONDS = 0.5  # also how soon a port that is asked for opens
@@ -29,17 +27,16 @@ def revive(folder: Path, desk: str) -> None:
 
 @dataclass(kw_only=True, eq=False)
 class Keeper:
-    """Keeps one desk's ports open. `reach` says how to reach a desk, and raises where it does not run."""
+    """Keeps one desk's ports open, or those of a cluster's machine.
 
-    store: Store
+    `stays`: whether it is to run. `reach` says how to reach it, and raises where it does not run.
+    """
+
+    folder: Path
     clock: Clock
     name: str
-    reach: Callable[[Desk], Access]
-
-    @property
-    def folder(self) -> Path:
-        assert self.store.folder is not None
-        return self.store.folder / "desks" / self.name
+    stays: Callable[[], bool]
+    reach: Callable[[], Access]
 
     def run(self) -> None:
         """Until no port is wanted, or the desk is not wanted running; at once where another process does it.
@@ -52,10 +49,10 @@ class Keeper:
             if not mine:
                 return
             failed, why = 0, forwards.CONNECTING
-            while (desk := self._desk()) and forwards.wanted(self.folder):
+            while self.stays() and forwards.wanted(self.folder):
                 self._tell(dict.fromkeys(self._words(), why))
                 try:
-                    with forwards.Connection(self.reach(desk), self.folder) as connection:
+                    with forwards.Connection(self.reach(), self.folder) as connection:
                         self._stay(connection, why)
                         failed = 0 if connection.open else failed
                         why = connection.last_words
@@ -68,18 +65,13 @@ class Keeper:
     def _stay(self, connection: forwards.Connection, why: str) -> None:
         """Until the connection is lost, or not wanted any more. `why`: what is told until it is made."""
         told: dict[str, str] = {}
-        while self._desk() and (wanted := forwards.wanted(self.folder)) and not connection.lost:
+        while self.stays() and (wanted := forwards.wanted(self.folder)) and not connection.lost:
             found = connection.turn(wanted)
             found = {word: why if state == forwards.CONNECTING else state for word, state in found.items()}
             if found != told:
                 self._tell(found)
                 told = found
             self.clock.sleep(_TURN_SECONDS)
-
-    def _desk(self) -> Desk | None:
-        """The desk, while it is wanted running."""
-        desk = self.store.find(self.name)
-        return desk if desk is not None and desk.goal is Goal.RUNNING else None
 
     def _words(self) -> list[str]:
         return [ports.word for ports in forwards.wanted(self.folder)]

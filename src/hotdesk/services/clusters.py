@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Unknown, Usage
-from hotdesk.core.model import Value
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Unknown, Unreachable, Usage
+from hotdesk.core.model import MarketChoice, Value
+from hotdesk.core.ports import Access
+from hotdesk.core.sweep import group as planning
 from hotdesk.core.sweep.cluster import Run, launches
 from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task, Wish
 from hotdesk.core.sweep.params import Space
@@ -25,7 +28,8 @@ from hotdesk.system import write_atomically
 if TYPE_CHECKING:
     from hotdesk.sweep.machine import Known
 
-MOST_SECONDS = 1800.0  # how long its machines are waited for
+MOST_SECONDS = 2400.0  # how long its machines are waited for; the cluster's own loop gives up before
+DASHBOARD_PORT = 8265  # at the head of a cluster in a cloud: Ray's usual one
 
 
 class ClusterRun(Value, frozen=True):
@@ -68,6 +72,7 @@ class Clusters:
         name: str,
         *,
         machines: int,
+        market: MarketChoice = MarketChoice.CHEAPEST,
         budget_usd: float | None = None,
         deadline_seconds: float | None = None,
         idle_seconds: float | None = None,
@@ -75,22 +80,17 @@ class Clusters:
     ) -> Sweep:
         """The cluster that `up` would begin. Nothing is done. Raises as `Hotdesk.sweep` does."""
         request = self._request(
-            name, machines, budget_usd=budget_usd, deadline_seconds=deadline_seconds, anyway=anyway
-        )
+            name, machines, market=market, budget_usd=budget_usd, deadline_seconds=deadline_seconds,
+            anyway=anyway,
+        )  # fmt: skip
         request.check()
         sweep = self.sweeps.planned(request)
-        if sweep.pools:
-            raise Missing(
-                f"{name} is a desk of {sweep.provider}: a cluster runs on this computer only, so far.",
-                "",
-                f"hotdesk sweep start {name} --machines {machines} -- …   # one program many times",
-            )
         return replace(
             sweep,
             cluster=True,
             command=(),
             idle_seconds=idle_seconds,
-            dashboard_port=free_port(),
+            dashboard_port=DASHBOARD_PORT if sweep.pools else free_port(),
         )
 
     def _request(self, name: str, machines: int, **more: Any) -> SweepRequest:
@@ -102,6 +102,7 @@ class Clusters:
             space=space,
             tags=("machine",),
             machines=machines,
+            whole=True,
             push=False,
             **more,
         )
@@ -131,25 +132,54 @@ class Clusters:
 
     def wait_up(self, name: str) -> ClusterView:
         """The cluster once all of its machines are up. Raises `NeedsDecision` where it ends before."""
-        clock = self.sweeps.clock
-        until = clock.now() + MOST_SECONDS
-        while (found := self.show(name)).view.up < found.view.sweep.machines or not self._all_ready(found):
-            if found.view.sweep.over_at or found.view.state == "stopping" or clock.now() > until:
-                why = next((m.why for m in found.view.machines if m.why), "")
+        clock, number = self.sweeps.clock, self._of(name, over=True).number
+        until, said = clock.now() + MOST_SECONDS, ""
+        while (view := self._view(number)).up < view.sweep.machines or not self._all_ready(view):
+            if view.sweep.over_at or view.state == "stopping":
+                view = self.sweeps.wait(number)
                 raise NeedsDecision(
-                    f"The cluster of {name} is not up.",
-                    found.view.sweep.stopped or why,
-                    f"hotdesk cluster show {name}",
+                    f"The cluster of {name} is not up, and none of its machines is left.",
+                    f"{view.sweep.stopped[:1].upper()}{view.sweep.stopped[1:].rstrip('.')}.",
+                    self._instead(view),
                 )
-            if not found.view.driven:
-                self.sweeps.drive(found.view.sweep.number)
+            if clock.now() > until:
+                why = next((m.why for m in view.machines if m.why), "")
+                raise NeedsDecision(
+                    f"The cluster of {name} is not up yet.", why, f"hotdesk cluster show {name}"
+                )
+            why = next((f"{m.name}: {m.why}" for m in view.machines if m.why), "")
+            if why and why != said:
+                self.sweeps.on_note(why)
+                said = why
+            if not view.driven:
+                self.sweeps.drive(number)
             clock.sleep(WAIT_SECONDS)
-        return found
+        return self.show(name)
 
-    def _all_ready(self, found: ClusterView) -> bool:
+    def _view(self, number: int) -> SweepView:
+        """As a sweep's; of a machine that its cloud does not have now, why."""
+        view = self.sweeps.view(number)
+        if not cloud(view.sweep.provider).rented or view.sweep.over_at:
+            return view
+        with self.sweeps.opened() as store:
+            group = store.group(number)
+        names = [m.name for m in view.machines if m.state in {MachineState.WANTED, MachineState.LOST}]
+        lacks = planning.shortage(group, names, self.sweeps.clock.now())
+        machines = [replace(m, why=lacks.get(m.name, m.why)) for m in view.machines]
+        return replace(view, machines=tuple(machines))
+
+    def _instead(self, view: SweepView) -> str:
+        """What may be had where a cluster was not."""
+        with self.sweeps.opened() as store:
+            had = len({m.name for m in store.group(view.sweep.number).members if m.name})
+        if 0 < had < view.sweep.machines:
+            return f"hotdesk cluster up {view.sweep.desk} --machines {had}"
+        return f"hotdesk cluster show {view.sweep.desk}"
+
+    def _all_ready(self, view: SweepView) -> bool:
         """Whether Ray has started on every machine that has it."""
-        sweep = found.view.sweep
-        answers = [self._look(sweep, machine.name) for machine in found.view.machines]
+        up = [m.name for m in view.machines if m.state is MachineState.UP]
+        answers = [self._look(view.sweep, name) for name in up]
         return all(answer is not None and answer.ready for answer in answers)
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -164,7 +194,7 @@ class Clusters:
     def show(self, name: str) -> ClusterView:
         """The cluster of a desk, or its last one. Raises `Unknown`."""
         sweep = self._of(name, over=True)
-        view = self.sweeps.view(sweep.number)
+        view = self._view(sweep.number)
         head = next((m for m in view.machines if m.number == 1), None)
         runs = tuple(_run(task) for task in self.sweeps.tasks(sweep.number))
         there = head is not None and head.state is MachineState.UP
@@ -180,9 +210,8 @@ class Clusters:
     def _look(self, sweep: Sweep, name: str) -> Known | None:
         from hotdesk.sweep import machine
 
-        desk = self.sweeps.store.find(name)
         try:
-            if desk is not None and (access := self.sweeps.clouds.reached(desk)):
+            if access := self.sweeps.kept.reached(sweep, name):
                 return machine.look(access, sweep.id)
         except HotdeskError:
             pass
@@ -205,9 +234,9 @@ class Clusters:
         Raises `Missing` where the desk has no ray[default], `NeedsDecision` where its head is not up.
         """
         sweep = self._of(name)
-        head = self.sweeps.store.find(sweep.member(1))
-        known = self._look(sweep, sweep.member(1))
-        if head is None or known is None:
+        member = sweep.member(1)
+        known = self._look(sweep, member)
+        if known is None:
             raise NeedsDecision(
                 f"The head of {name}'s cluster is not up.", "", f"hotdesk cluster show {name}"
             )
@@ -217,12 +246,34 @@ class Clusters:
                 "It is a part of ray[default], which the desk's image does not have.",
                 f"hotdesk up {name} && hotdesk ssh {name} -- pip install 'ray[default]'   # and park it",
             )
-        self.forwarding.open(head, [sweep.dashboard_port])
-        opened = {f.there: f.here for f in self.forwarding.listed(head.name)}
-        here = opened.get(sweep.dashboard_port, sweep.dashboard_port)
+        here = sweep.dashboard_port
+        if cloud(sweep.provider).rented:
+            here = self.forwarding.open_member(member, here, f"hotdesk cluster show {name}").here
+        elif (head := self.sweeps.store.find(member)) is not None:
+            self.forwarding.open(head, [here])
+            here = next((f.here for f in self.forwarding.listed(member) if f.there == here), here)
         file = self.sweeps.kept.folder(sweep) / "token"
         write_atomically(file, sweep.token)
         return Dashboard(url=f"http://127.0.0.1:{here}", token_file=str(file))
+
+    def stays(self, member: str) -> bool:
+        """Whether a machine of this name belongs to a cluster in a cloud that is not ending."""
+        return self._with(member) is not None
+
+    def reach(self, member: str) -> Access:
+        """How to reach such a machine. Raises `Unreachable` while it is away."""
+        sweep = self._with(member)
+        if sweep is None or (access := self.sweeps.kept.reached(sweep, member)) is None:
+            raise Unreachable(f"{member} is not there.", "", "hotdesk cluster ls")
+        return access
+
+    def _with(self, member: str) -> Sweep | None:
+        with self.sweeps.opened() as store:
+            for sweep in store.sweeps(left=True, clusters=True):
+                names = {m.name for m in store.machines(sweep.number)}
+                if member in names and cloud(sweep.provider).rented and sweep.wish is Wish.RUN:
+                    return sweep
+        return None
 
     # ---- runs ----------------------------------------------------------------------------------------
 

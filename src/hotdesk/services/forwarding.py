@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hotdesk.core.errors import NeedsDecision, Unknown, Unreachable, Usage
 from hotdesk.core.model import Desk, Goal, Value
-from hotdesk.core.ports import Clock
+from hotdesk.core.ports import Access, Clock
 from hotdesk.services.view import Views
 from hotdesk.state.store import Store
 
@@ -50,6 +51,9 @@ class Forwarding:
     store: Store
     clock: Clock
     views: Views
+    #: Of machines of clusters in a cloud, which are no desks: whether one stays, and how to reach it.
+    member_stays: Callable[[str], bool] = lambda name: False
+    member: Callable[[str], Access] | None = None
 
     def listed(self, desk: str) -> tuple[Forward, ...]:
         """The ports of a desk that are forwarded, open or not."""
@@ -92,7 +96,6 @@ class Forwarding:
         Raises `NeedsDecision` where the desk does not run, `Unreachable` where its ssh opens none, `Usage`.
         """
         from hotdesk.connect import forwards
-        from hotdesk.loop.forwards import revive
 
         if not ports and desk.goal is not Goal.RUNNING:
             return self.listed(desk.name)
@@ -109,21 +112,37 @@ class Forwarding:
         if asked:
             again = {p.there for p in asked}
             forwards.want(folder, [*asked, *(p for p in before if p.there not in again)])
+        if failed := self._failed(desk.name):
+            forwards.want(folder, before)
+            raise _closed(failed, f"hotdesk doctor {desk.name}")
+        return (*(f for f in new if f.direct), *self.listed(desk.name))
+
+    def open_member(self, name: str, there: int, fix: str) -> Forward:
+        """Open a port of a cluster's machine in a cloud. Raises `Unreachable`; `fix`: what to do then."""
+        from hotdesk.connect import forwards
+
+        folder = self._folder(name)
+        known = {p.there: p.here for p in forwards.wanted(folder)}
+        here = known.get(there) or forwards.choose(there, set(), name)
+        forwards.want(folder, [forwards.Ports(here=here, there=there)])
+        if failed := self._failed(name):
+            forwards.want(folder, [])
+            raise _closed(failed, fix)
+        return self.listed(name)[0]
+
+    def _failed(self, name: str) -> Forward | None:
+        """Once all ports that are wanted are open, None; else, after a while, one that is not."""
+        from hotdesk.loop.forwards import revive
+
         failed: list[Forward] = []
         until = self.clock.now() + _OPEN_SECONDS
         while self.clock.now() < until:
-            revive(self.state, desk.name)  # also where the one before is just about to end
-            found = self.listed(desk.name)
-            failed = [f for f in found if f.why]
+            revive(self.state, name)  # also where the one before is just about to end
+            failed = [f for f in self.listed(name) if f.why]
             if not failed:
-                return (*(f for f in new if f.direct), *found)
+                return None
             self.clock.sleep(0.1)
-        forwards.want(folder, before)
-        raise Unreachable(
-            f"Port {failed[0].there} of {desk.name} could not be forwarded.",
-            f"{failed[0].why.rstrip('.')}.",
-            f"hotdesk doctor {desk.name}",
-        )
+        return failed[0]
 
     def close(self, desk: str, ports: Sequence[str | int] = ()) -> tuple[Forward, ...]:
         """Close these ports of a desk, or all; those that were closed. Raises `Unknown` for one not open."""
@@ -144,14 +163,35 @@ class Forwarding:
             forwards.want(folder, left)
         return tuple(closed)
 
-    def keep(self, desk: str) -> None:
-        """Keep a desk's ports open, as its background process does."""
+    def keep(self, name: str) -> None:
+        """Keep the ports of a desk, or of a cluster's machine, open, as a background process does."""
+        from hotdesk.connect import forwards
         from hotdesk.loop.forwards import Keeper
 
-        Keeper(store=self.store, clock=self.clock, name=desk, reach=self.views.access).run()
+        folder, member = self._folder(name), self.member
+
+        def stays() -> bool:
+            desk = self.store.find(name)
+            return desk.goal is Goal.RUNNING if desk is not None else self.member_stays(name)
+
+        def reach() -> Access:
+            if self.store.find(name) is None and member is not None:
+                return member(name)
+            return self.views.access(self.store.desk(name))
+
+        Keeper(folder=folder, clock=self.clock, name=name, stays=stays, reach=reach).run()
+        if self.store.find(name) is None and not stays() and not forwards.kept(folder):
+            forwards.forget(folder)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # a desk's has other files still
 
     def _folder(self, desk: str) -> Path:
         return self.state / "desks" / desk
+
+
+def _closed(forward: Forward, fix: str) -> Unreachable:
+    what = f"Port {forward.there} of {forward.desk} could not be forwarded."
+    return Unreachable(what, f"{forward.why.rstrip('.')}.", fix)
 
 
 def _means(forward: Forward, here: int | None, there: int) -> bool:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.billing.rates import Charge
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Missing, NeedsDecision, Refused, Usage
+from hotdesk.core.errors import Missing, NeedsDecision, Refused, Scarce, Usage
 from hotdesk.core.model import Desk, Image, Market, MarketChoice, Offer, Phase
 from hotdesk.core.ports import Access, Fleets, Provider
 from hotdesk.core.sweep import estimate
@@ -66,6 +66,8 @@ def pools(provider: Provider, desk: Desk, request: SweepRequest, region: str, ar
 
 def places(offer: Offer, request: SweepRequest) -> int:
     """Tasks that run at once on such a machine."""
+    if request.whole:
+        return 1
     at_once = int(offer.vcpus / request.cpus + 1e-9)
     if request.per_gpu:
         at_once = min(at_once, int(offer.gpu_count * request.per_gpu + 1e-9))
@@ -104,6 +106,45 @@ def load(request: SweepRequest, offers: Sequence[Offer]) -> Load:
     )
 
 
+def room(provider: Fleets, offers: Sequence[Offer], market: MarketChoice) -> int | None:
+    """How many machines of these pools the account's quotas allow now; None where that is not known."""
+    try:
+        told = provider.fleet_room(offers)
+    except Exception:  # the launch itself will tell
+        return None
+    head = told.get(Market.ON_DEMAND)
+    others = {
+        MarketChoice.ON_DEMAND: (head,),
+        MarketChoice.SPOT: (told.get(Market.SPOT), None if head is None else min(1, head)),
+    }.get(market, (head, told.get(Market.SPOT)))
+    known = [count for count in others if count is not None]
+    return sum(known) if len(known) == len(others) else None
+
+
+def most(
+    provider: Fleets, offers: Sequence[Offer], request: SweepRequest, ceiling: int, *, parks: bool
+) -> int:
+    """How many machines a sweep may have, where that matters beforehand: `ceiling`, or the account's quota.
+
+    `parks`: the desk's own machine makes room before. Raises `Scarce` where it needs more: a cluster all of
+    those asked for, a sweep one.
+    """
+    if request.machines and not request.whole:
+        return ceiling  # it begins with those that there are
+    allowed = room(provider, offers, request.market)
+    if allowed is None:
+        return ceiling
+    allowed += parks
+    if allowed < max(1, request.machines):
+        raise Scarce(
+            f"The account's quota has room for {allowed:,} such machine{'s' * (allowed != 1)} now"
+            + (f", and {request.machines:,} are wanted." if request.machines else "."),
+            "It counts processors, by market and family of types, in the region of the desk's image.",
+            f"--machines {allowed}" if allowed else "hotdesk doctor   # which quota, and how to ask for more",
+        )
+    return min(ceiling, allowed)
+
+
 def machines_for(request: SweepRequest, offers: Sequence[Offer], most: int) -> int:
     """How many machines a sweep gets: those asked for, or those that its deadline and budget need.
 
@@ -118,9 +159,10 @@ def machines_for(request: SweepRequest, offers: Sequence[Offer], most: int) -> i
     at_most = estimate.estimate(work, many)
     limits = [f"${request.budget_usd:,.2f}"] if request.budget_usd is not None else []
     limits += [f"{request.deadline_seconds / 3600:g} h"] if request.deadline_seconds is not None else []
+    why = "all that the tasks can use" if many < most else "as the quota allows"
     raise NeedsDecision(
         f"No number of machines does it within {' and '.join(limits)}.",
-        f"{many:,} machines, all that the tasks can use, take {at_most.seconds[1] / 3600:.1f} h"
+        f"{many:,} machines, {why}, take {at_most.seconds[1] / 3600:.1f} h"
         f" ({at_most.seconds[0] / 3600:.1f} to {at_most.seconds[2] / 3600:.1f}) and ${at_most.usd[1]:,.2f}.",
         f"--machines {many} --budget {ceil(at_most.usd[2]) or 1}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from hotdesk.services.sweep_function import FunctionSweep
     from hotdesk.services.sweep_view import SweepView
     from hotdesk.sweep.store import SweepStore
+
+
+REACHED_SECONDS = 10.0  # how long a machine in a cloud is taken to be where it was: not looked for each time
 
 
 class RemovedSweep(Value, frozen=True):
@@ -41,6 +44,7 @@ class SweepKept:
     state: Path
     store: Store
     clouds: Clouds
+    _reach: dict[tuple[int, str], tuple[float, Access]] = field(default_factory=dict)
 
     def log(self, number: int | None, task: int) -> bytes:
         """What a task has said, all attempts in order. Raises `Unknown`."""
@@ -66,17 +70,25 @@ class SweepKept:
             from hotdesk.sweep import machine as runner
 
             try:
-                if access := self._reached(sweep, name):
+                if access := self.reached(sweep, name):
                     return runner.log(access, sweep.id, task)
             except HotdeskError:
                 pass  # what was fetched is shown
         file = self.of_machine(sweep, name) / f"{task:06d}.log"
         return file.read_bytes() if file.exists() else b""
 
-    def _reached(self, sweep: Sweep, name: str) -> Access | None:
+    def reached(self, sweep: Sweep, name: str) -> Access | None:
+        """How to reach a machine of a sweep; None where it is not there now."""
         if cloud(sweep.provider).rented:
-            with self._opened() as store:
-                return sweep_fleet.access(sweep, name, self.clouds, store)
+            key, now = (sweep.number, name), self.clouds.clock.now()
+            at, known = self._reach.get(key, (0.0, None))
+            if known is None or not 0 <= now - at < REACHED_SECONDS:
+                with self._opened() as store:
+                    known = sweep_fleet.access(sweep, name, self.clouds, store)
+                self._reach.pop(key, None)
+                if known is not None:
+                    self._reach[key] = now, known
+            return known
         desk = self.store.find(name)
         return self.clouds.reached(desk) if desk is not None else None
 

@@ -32,6 +32,7 @@ class SweepRequest(Value, frozen=True):
     anyway: bool = False  # agree to what would be asked
     tags: tuple[str, ...] = ()
     machines: int = 1  # 0: as many as deadline and budget ask for
+    whole: bool = False  # each task has a machine to itself
     each_seconds: float = 0.0  # how long a task takes, by its owner; 0: not told
     market: MarketChoice = MarketChoice.CHEAPEST  # of a cloud's machines, but the first, which is on demand
     cpus: float = 1.0

@@ -75,7 +75,7 @@ class Sweeps:
         desk = self.store.desk(request.desk)
         rented = cloud(desk.provider).rented
         if rented:
-            sweep_fleet.launcher(self.clouds, desk.provider)
+            launcher = sweep_fleet.launcher(self.clouds, desk.provider)
         else:
             self._check_ray()
         sweep_linger.check(desk.provider, request.linger_seconds)
@@ -90,9 +90,11 @@ class Sweeps:
         image = self._image(desk, request)
         now = self.clock.now()
         pools: tuple[Offer, ...] = ()
+        most = MACHINES_MOST[rented]
         if rented:
             region, arch = sweep_fleet.region_and_arch(image, desk, self.clouds)
             pools = sweep_fleet.pools(self.clouds.provider(desk.provider), desk, request, region, arch)
+            most = sweep_fleet.most(launcher, pools, request, most, parks=image is None)
         environment = dict(request.environment) | values(request.secrets)
         return Sweep(
             number=0,
@@ -104,7 +106,7 @@ class Sweeps:
             folder=request.folder,
             function=request.function.name if request.function else "",
             tags=request.tags,
-            machines=sweep_fleet.machines_for(request, pools, MACHINES_MOST[True])
+            machines=sweep_fleet.machines_for(request, pools, most)
             if rented
             else min(request.machines or 1, request.space.size),
             market=request.market,
@@ -169,7 +171,9 @@ class Sweeps:
         return sweep
 
     def begin(self, sweep: Sweep) -> Sweep:
-        """Write a cluster down, and begin it in a process of its own."""
+        """Write a cluster down, and begin it in a process of its own. Raises as `check_budget` does."""
+        if sweep.pools and (warning := self.check_budget(sweep.pools)):
+            self.on_note(warning)
         self._check_names(sweep)
         with self.opened() as store:
             sweep = store.create(self._keyed(sweep), [])
@@ -250,7 +254,7 @@ class Sweeps:
         again = "the same command with --yes parks it" if seen.live is not None else "it is made by parking"
         raise NeedsDecision(
             what,
-            "Each machine of a sweep starts from the desk's verified image.",
+            "Each machine starts from the desk's verified image.",
             f"hotdesk {'park' if seen.live is not None else 'up'} {desk.name}   # {again}",
         )
 
@@ -324,10 +328,11 @@ class Sweeps:
         from hotdesk.sweep.fleet import DeskSite
 
         folder = self.kept.folder(sweep)
+        kind = ClusterDriver if sweep.cluster else Driver
         if cloud(sweep.provider).rented:
             machines = sweep_fleet.machines_of(sweep, self.clouds, store, self.on_note)
             rented = sweep_fleet.site(sweep, folder, self.clouds, machines)
-            return Driver(sweep.number, store=store, site=rented, clock=self.clock, on_note=self.on_note)
+            return kind(sweep.number, store=store, site=rented, clock=self.clock, on_note=self.on_note)
         site = DeskSite(
             sweep=sweep,
             folder=folder,
@@ -337,7 +342,6 @@ class Sweeps:
             clock=self.clock,
             reconciler=self.reconciler,
         )
-        kind = ClusterDriver if sweep.cluster else Driver
         return kind(sweep.number, store=store, site=site, clock=self.clock, on_note=self.on_note)
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -377,14 +381,14 @@ class Sweeps:
         )
 
     def fleets(self) -> frozenset[str]:
-        """Names of the groups of machines in clouds that sweeps of this computer still have."""
+        """Names of the groups of machines in clouds that sweeps and clusters here still have."""
         with self.opened() as store:
-            return sweep_fleet.live_fleets(store.sweeps(left=True))
+            return sweep_fleet.live_fleets(store.sweeps(left=True, clusters=None))
 
     def rented(self) -> list[SweepView]:
-        """Sweeps that have machines in a cloud now."""
+        """Sweeps and clusters that have machines in a cloud now."""
         with self.opened() as store:
-            left = [s for s in store.sweeps(left=True) if cloud(s.provider).rented]
+            left = [s for s in store.sweeps(left=True, clusters=None) if cloud(s.provider).rented]
             return [self._view(store, sweep) for sweep in left if store.group(sweep.number).alive]
 
     def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:

@@ -27,6 +27,7 @@ from hotdesk.sweep.site import GangSite
 from hotdesk.sweep.store import SweepStore
 
 ASK_SECONDS = 2.0  # between two questions about what runs
+WHOLE_SECONDS = 1800.0  # until when a cloud has to have given every machine once: those there are cost money
 COPY_SECONDS = 60.0  # between two copies of a checkpoint
 _FIRST_PORT, _PORTS = 6388, 12  # among those that a cluster's machines may reach at each other
 _STATUS_OF_LOST = 130
@@ -49,6 +50,7 @@ class ClusterDriver(Driver):
         super().__init__(number, store=store, site=site, clock=clock, on_note=on_note)
         self.ledger.open.clear()  # a sweep's, which its engine would know of
         self.ledger.doubtful.clear()
+        self._whole = False  # whether all machines have been up, each at its time
         self._asked = 0.0  # when it was asked last what became of the runs
         self._up_since = float("inf")  # the first machine of this process
         self._ports: dict[tuple[int, int], int] = {}  # by run and attempt
@@ -78,7 +80,14 @@ class ClusterDriver(Driver):
             return "its deadline"
         if sweep.budget_usd is not None and self._usd >= sweep.budget_usd:
             return f"its budget of ${sweep.budget_usd:,.2f} is spent"
-        if any(m.state is MachineState.UP for m in self.store.machines(self.number)):
+        machines = self.store.machines(self.number)
+        self._whole |= sum(bool(m.instance) for m in machines) >= sweep.machines
+        if cloud(sweep.provider).rented and not self._whole:
+            if why := next(iter(self.site.troubles().values()), ""):
+                return f"not all of its machines can be had: {why}"
+            if now - sweep.created_at >= WHOLE_SECONDS:
+                return f"not all of its machines were there within {WHOLE_SECONDS / 60:.0f} minutes"
+        if any(m.state is MachineState.UP for m in machines):
             self._up_since = min(self._up_since, now)
         if sweep.idle_seconds and not self.store.tasks(self.number, LEFT, limit=1):
             last = self.store.tasks(self.number, newest=True, limit=1)

@@ -139,7 +139,7 @@ class Machines:
 
     def _tell(self, group: Group, wanted: Wanted) -> None:
         """Say once why machines are missing."""
-        lacks = planning.shortage(group, wanted, self.clock.now())
+        lacks = planning.shortage(group, wanted.names, self.clock.now())
         said = ""
         if lacks:
             why = next(iter(lacks.values()))

@@ -6,6 +6,7 @@ other they use their private addresses.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from hotdesk.sweep.site import SeenMachine
 
 LEASE_HOURS = 1.0  # without a hotdesk that goes on with its sweep, a machine ends itself
 RENEW_SECONDS = 900.0
+CLOUD_LEASE_SECONDS = 7200.0  # … and where its cloud can end it, that is asked for too
 AT_ONCE = 32
 
 
@@ -44,6 +46,7 @@ class RentedSite(Reached):
     _reach: dict[str, Access] = field(default_factory=dict)
     _group: Group = field(default_factory=Group)
     _wanted: Wanted | None = None
+    _was_whole: bool = False  # whether all machines have been up, each at its time
     _known: dict[str, Access] = field(default_factory=dict)  # by machine's id
     _pythons: dict[str, str] = field(default_factory=dict)  # with Ray, by host
     _leased: dict[str, float] = field(default_factory=dict)  # when each was last told its lease
@@ -52,6 +55,7 @@ class RentedSite(Reached):
 
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         rows = {m.name: m for m in self.machines.store.machines(self.sweep.number)}
+        self._was_whole |= sum(bool(m.instance) for m in rows.values()) >= self.sweep.machines
         there = {m.name for m in self.machines.group().members if m.alive}
         # One that is leaving, or lingers, is kept, but not launched again for that.
         absent = {MachineState.LEAVING, MachineState.WARM}
@@ -98,6 +102,7 @@ class RentedSite(Reached):
             names=in_order(names),
             pools=self.pools,
             market=self.market,
+            together=self.sweep.cluster and not self._was_whole,
             most=self.fleets.fleet_most,
             burst=self.fleets.fleet_burst,
             lag_seconds=self.fleets.lag_seconds,
@@ -128,9 +133,11 @@ class RentedSite(Reached):
         # Those that are not up yet are told when they are prepared.
         due = [n for n in self._reach if now - self._leased.get(n, now) > RENEW_SECONDS]
         answers = side_by_side([partial(self._lease, name) for name in due], AT_ONCE)
-        for name, answer in zip(due, answers, strict=True):
-            if not isinstance(answer, Exception):
-                self._leased[name] = now
+        told = [name for name, answer in zip(due, answers, strict=True) if not isinstance(answer, Exception)]
+        self._leased |= dict.fromkeys(told, now)
+        if ids := [m.id for m in self._group.members if m.stays and m.name in told]:
+            with contextlib.suppress(Refused, HotdeskError, OSError):  # it is told again before it is due
+                self.fleets.renew_fleet(ids, CLOUD_LEASE_SECONDS)
 
     def _lease(self, name: str) -> None:
         now = self.clock.now()

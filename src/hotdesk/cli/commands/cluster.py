@@ -11,7 +11,8 @@ import click
 
 from hotdesk.cli.ui import options, render, sweep_asked, sweep_shown
 from hotdesk.cli.ui.number import Number
-from hotdesk.core.sweep.model import LEFT, State
+from hotdesk.core.model import MarketChoice
+from hotdesk.core.sweep.model import LEFT, State, Sweep
 from hotdesk.services import sweep_shapes
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def command() -> None:
 @click.option(
     "--machines", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="How many."
 )
+@click.option(
+    "--market",
+    type=click.Choice([str(m) for m in MarketChoice]),
+    default=str(MarketChoice.CHEAPEST),
+    show_default=True,
+    help="Of a cloud's machines but the first, which is on demand.",
+)
 @click.option("--budget", type=Number(0), metavar="USD", help="End it when the machines have cost so much.")
 @click.option("--deadline", type=options.Length("h"), help="End it at the latest then, from now.")
 @click.option(
@@ -49,6 +57,7 @@ def up(
     name: str,
     *,
     machines: int,
+    market: str,
     budget: float | None,
     deadline: float | None,
     idle: float | None,
@@ -62,18 +71,14 @@ def up(
         clusters = desks.services.clusters
 
         limits: dict[str, Any] = {
+            "market": MarketChoice(market),
             "budget_usd": budget,
             "deadline_seconds": None if deadline is None else 3600 * deadline,
             "idle_seconds": None if idle is None else 60 * idle,
         }
         if dry_run:
             sweep = clusters.planned(name, machines=machines, anyway=True, **limits)
-            if as_json:
-                render.json(sweep_shapes.plan(sweep, None, 0, []))
-                return
-            image = sweep.image or f"the image of {name}, which is parked for it: that is asked first"
-            render.echo(f"{_machines(sweep.machines)}, from {image}; free.")
-            render.echo(render.style("Nothing was done.", "dim"))
+            _dry_run(sweep, deadline, as_json)
             return
         if not yes:
             with options.asking("Go on?"):
@@ -268,6 +273,27 @@ def dashboard(name: str, as_json: bool) -> None:
 
 
 # ---- parts -------------------------------------------------------------------------------------------
+
+
+def _dry_run(sweep: Sweep, deadline: float | None, as_json: bool) -> None:
+    plan = sweep_shapes.plan(sweep, None, 0, [])
+    if as_json:
+        render.json(plan)
+        return
+    image = sweep.image or f"the image of {sweep.desk}, which is parked for it: that is asked first"
+    if not sweep.pools:
+        render.echo(f"{_machines(sweep.machines)}, from {image}; free.")
+    for line in sweep_shown.offered(sweep, plan, image):
+        render.echo(line)
+    ends = [f"hotdesk cluster down {sweep.desk}"]
+    if sweep.idle_seconds is not None:
+        ends.append(f"nothing has run for {render.duration(sweep.idle_seconds, 2)}")
+    if sweep.budget_usd is not None:
+        ends.append(f"it has cost {render.usd(sweep.budget_usd)}")
+    if deadline is not None:
+        ends.append(f"{render.duration(3600 * deadline, 2)} from now")
+    render.echo(f"It ends with the first of these: {', or when '.join(ends)}.")
+    render.echo(render.style("Nothing was done.", "dim"))
 
 
 def _machines(count: int) -> str:

@@ -57,11 +57,10 @@ def command(as_json: bool) -> None:
         render.json(views)
         return
     for sweep in sweeps:
-        number = sweep.sweep.number
-        render.note(
-            f"Sweep {number} {_machines(sweep)}, {render.usd(sweep.usd_per_hour)} an hour:"
-            f" hotdesk sweep show {number}"
-        )
+        name, show = f"Sweep {sweep.sweep.number}", f"sweep show {sweep.sweep.number}"
+        if sweep.sweep.cluster:
+            name, show = f"The {sweep.sweep.title}", f"cluster show {sweep.sweep.desk}"
+        render.note(f"{name} {_machines(sweep)}, {render.usd(sweep.usd_per_hour)} an hour: hotdesk {show}")
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))

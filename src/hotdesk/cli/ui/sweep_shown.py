@@ -111,8 +111,8 @@ def tasks(found: Sequence[Task], now: float) -> list[str]:
     return render.table(heads, rows, right=("TASK", "TRIES", "EXIT", "RAN", *names)).splitlines()
 
 
-def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
-    """The machines of a sweep in a cloud that would begin, what they cost, and when it would end."""
+def offered(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
+    """The machines of a sweep or cluster in a cloud that would begin, and what they cost an hour."""
     if not sweep.pools:
         return []
     lines = []
@@ -129,7 +129,14 @@ def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
     first = " (the first of them on demand)" if sweep.machines > 1 and sweep.market != "on-demand" else ""
     now, dear = plan["usd_per_hour"], plan["usd_per_hour_most"]
     price = f"${now:,.4g} an hour now" + (f", at most ${dear:,.4g}" if dear > now else "")
-    lines = [f"On {many}{first}, from {image}: {price}.", *lines]
+    return [f"{many}{first}, from {image}: {price}.", *lines]
+
+
+def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
+    """The same of a sweep, and when it would end."""
+    if not (lines := offered(sweep, plan, image)):
+        return []
+    lines[0] = f"On {lines[0]}"
     if plan["seconds"] and plan["usd"]:
         (best, mid, worst), (low, usd, high) = plan["seconds"], plan["usd"]
         lines.append(
@@ -140,7 +147,7 @@ def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
     else:
         lines.append("When it ends follows from how long a task takes: --each 10m")
     if sweep.linger_seconds:
-        kept = render.usd(dear * sweep.linger_seconds / 3600)
+        kept = render.usd(plan["usd_per_hour_most"] * sweep.linger_seconds / 3600)
         lines.append(
             f"Each machine is kept for {render.duration(sweep.linger_seconds, 2)} after its last task,"
             f" for {kept} at most together."

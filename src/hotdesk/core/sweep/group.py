@@ -103,6 +103,7 @@ class Wanted(Value, frozen=True):
     names: tuple[str, ...]  # of its machines; the first has the cluster's head
     pools: tuple[Offer, ...]  # of one region and both markets, best first
     market: MarketChoice = MarketChoice.CHEAPEST
+    together: bool = False  # they are of use only if all of them can be had
     most: int = 1000  # machines in one order
     burst: tuple[int, float] = (1000, 2.0)  # machines launched at once, and then each second
     lag_seconds: float = 0.0
@@ -238,9 +239,14 @@ def _markets(choice: MarketChoice) -> list[Market]:
 def open_pools(group: Group, pools: Sequence[Offer], market: Market, now: float) -> list[Offer]:
     """The pools of a market that lack nothing now, and cost about as much as the best one."""
     short = {s.key for s in group.short if s.until > now}
+    return [o for o in _considered(pools, market) if o.key not in short][:POOLS_MOST]
+
+
+def _considered(pools: Sequence[Offer], market: Market) -> list[Offer]:
+    """The pools of a market that are ever asked."""
     mine = [o for o in pools if o.market is market]
     least = min((o.usd_per_hour for o in mine), default=0.0)
-    return [o for o in mine if o.key not in short and o.usd_per_hour <= least * DEARER_MOST][:POOLS_MOST]
+    return [o for o in mine if o.usd_per_hour <= least * DEARER_MOST]
 
 
 def allowance(asked: Sequence[Asked], burst: tuple[int, float], now: float) -> float:
@@ -255,25 +261,32 @@ def allowance(asked: Sequence[Asked], burst: tuple[int, float], now: float) -> f
 
 
 def trouble(group: Group, wanted: Wanted, now: float) -> str:
-    """Why no machine can be had at all, where waiting does not help; "" as long as there is hope."""
+    """Why no machine can be had at all, where waiting does not help; "" as long as there is hope.
+
+    Of those that are of use together only: why not all of them can.
+    """
     if not group.boots and not any(m.up and m.alive for m in group.members):
         return (
             f"{group.unbooted} machines from {wanted.image_id} did not answer within"
             f" {BOOT_SECONDS / 60:.0f} minutes each"
         )
-    if group.alive or group.unanswered:
+    taken = {m.name for m in group.members if m.stays}
+    missing = [name for name in wanted.names if name not in taken]
+    if not missing or group.unanswered or (group.alive and not wanted.together):
         return ""
     short = {s.key: s for s in group.short if s.until > now}
-    usable = {*_markets(wanted.market)} | ({Market.ON_DEMAND} if len(wanted.names) > 1 else set())
-    mine = [o for o in wanted.pools if o.market in usable]
+    head = missing[0] == wanted.names[0] and len(wanted.names) > 1
+    usable = {*_markets(wanted.market)} | ({Market.ON_DEMAND} if head else set())
+    asked = {o.key for market in usable for o in _considered(wanted.pools, market)}
+    mine = [o for o in wanted.pools if o.key in asked]
     if mine and all((s := short.get(o.key)) is not None and s.kind in LASTING for o in mine):
         return short[mine[0].key].why
     return "" if mine else "nothing that fits is offered in the image's region"
 
 
-def shortage(group: Group, wanted: Wanted, now: float) -> Mapping[str, str]:
+def shortage(group: Group, names: Sequence[str], now: float) -> Mapping[str, str]:
     """By wanted name that has no machine: what its pools lack, for the person who waits."""
     taken = {m.name for m in group.members if m.stays}
     lacks = sorted({s.why for s in group.short if s.until > now})
-    missing = [name for name in wanted.names if name not in taken]
+    missing = [name for name in names if name not in taken]
     return dict.fromkeys(missing, lacks[0]) if lacks and not group.unanswered else {}

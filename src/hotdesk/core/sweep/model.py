@@ -96,7 +96,7 @@ class Sweep(Value, frozen=True):
     @property
     def fleet(self) -> str:
         """The name of its machines in a cloud, as a desk's."""
-        return self.group or f"sweep{self.id}"
+        return self.group or f"{'cluster' if self.cluster else 'sweep'}{self.id}"
 
 
 class Task(Value, frozen=True):

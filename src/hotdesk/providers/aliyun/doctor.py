@@ -12,18 +12,11 @@ from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.ports import Clock
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aliyun import inventory, times
+from hotdesk.providers.aliyun import inventory, quotas, times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.client import DATE
 
 SKEW_SECONDS = 60.0  # a signature may be off by fifteen minutes
-ATTRIBUTES = (
-    "real-name-authentication",
-    "max-postpaid-instance-vcpu-count",
-    "used-postpaid-instance-vcpu-count",
-    "max-spot-instance-vcpu-count",
-    "used-spot-instance-vcpu-count",
-)
 
 
 def findings(
@@ -90,28 +83,17 @@ def _may_look(account: Account, region: str) -> Iterator[Finding]:
 
 
 def _account(account: Account, region: str) -> Iterator[Finding]:
-    told = account.ask(region, "DescribeAccountAttributes", AttributeName=list(ATTRIBUTES))
-    rows = told["AccountAttributeItems"]["AccountAttributeItem"]
-    known = {
-        str(row["AttributeName"]): [str(v.get("Value")) for v in row["AttributeValues"]["ValueItem"]]
-        for row in rows
-    }
-    if region.startswith("cn-") and region != "cn-hongkong" and known.get(ATTRIBUTES[0]) == ["no"]:
+    known = quotas.of(account, region)
+    if region.startswith("cn-") and region != "cn-hongkong" and not known.named:
         yield _bad(
             f"The account's real name is not verified: {region} rents nothing to it.",
             "Mainland regions ask for it; the others do not.",
             "https://myaccount.console.aliyun.com/cert-info   # 实名认证; or: --region cn-hongkong",
         )
-    for market, most, used in (("on-demand", *ATTRIBUTES[1:3]), ("spot", *ATTRIBUTES[3:5])):
-        limit = _total(known.get(most))
-        if limit is not None and limit - (_total(known.get(used)) or 0) < 4:
+    for market, limit in known.limits.items():
+        if known.free[market] < 4:
             yield _bad(
                 f"The account has {limit:g} vCPUs of {market} machines in {region}, and they are used up.",
                 "New accounts may have none at all.",
                 "https://ecs.console.aliyun.com/privilege-quota   # ask for more",
             )
-
-
-def _total(values: Sequence[str] | None) -> float | None:
-    numbers = [float(value) for value in values or () if value.replace(".", "", 1).isdigit()]
-    return sum(numbers) if numbers else None

@@ -96,7 +96,7 @@ def read(account: Account, region: str, memory: Memory | None = None, now: float
 
 def _with_rules(account: Account, found: Found) -> Found:
     region = found.region
-    open_ones = [g for g in found.groups if g["SecurityGroupName"] != network.NAME]
+    open_ones = [g for g in found.groups if g["SecurityGroupName"] not in {network.NAME, network.FLEET}]
     if not open_ones:
         return found
     ids = [str(g["SecurityGroupId"]) for g in open_ones]

@@ -21,10 +21,13 @@ from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.kept import HOUR
 
 NAME = "hotdesk"
+FLEET = "hotdesk-fleet"  # of machines that reach each other
 SHARED = {"name": NAME}  # its tags: it belongs to no single desk
 BLOCK = "172.29.0.0/16"  # private, and seldom anybody's own
 SSH = 22
 NOTEBOOK = 8888
+#: All ports of a cluster of Ray's, with those of its workers: see guest/ray_node.py.
+CLUSTER = (6379, 6499)
 SAID = "hotdesk: ssh from the addresses of the owners of desks only"
 TOKEN_SECONDS = 600.0
 
@@ -208,6 +211,20 @@ def set_rules(
     others = [r for r in listed if r.get("Description") != mine]
     revoke(account, region, group, port, [r for r in listed if r not in others and cidr_of(r) not in wanted])
     return others
+
+
+def let_itself_in(account: Account, region: str, group: str) -> None:
+    """One rule: the cluster's ports, from the group itself. One that is there already is a silent success."""
+    first, last = CLUSTER
+    rule = {
+        "IpProtocol": "TCP",
+        "PortRange": f"{first}/{last}",
+        "SourceGroupId": group,
+        "Policy": "accept",
+        "Priority": "1",
+        "Description": "hotdesk: from this group itself",
+    }
+    account.tell(region, "AuthorizeSecurityGroup", SecurityGroupId=group, Permissions=[rule])
 
 
 def revoke(account: Account, region: str, group: str, port: int, old: Sequence[Rule]) -> None:

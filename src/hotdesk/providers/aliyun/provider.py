@@ -7,14 +7,15 @@ remembered to save requests, never to make a decision.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Survey, Want
+from hotdesk.core.fleet import FleetOrder, FleetReply
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Survey, Want
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
@@ -23,11 +24,13 @@ from hotdesk.guest.plain_user_data import render
 from hotdesk.providers.aliyun import (
     billing,
     exposure,
+    fleets,
     images,
     instances,
     inventory,
     network,
     prices,
+    quotas,
     spot_history,
     tags,
 )
@@ -69,6 +72,7 @@ class Aliyun:
 
     name = NAME
     at_once = 4
+    fleet_most, fleet_burst, cluster_ports = fleets.PAGE, fleets.BURST, network.CLUSTER
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Aliyun:
     ) -> None:
         """`state`: the folder of pinned host keys. Sends no request."""
         self.settings = settings or Settings()
+        self.lag_seconds, self.poll_seconds = self.settings.lag_seconds, self.settings.poll_seconds
         self.account = Account(self.settings)
         self._store = store
         self._keys = keys
@@ -173,7 +178,7 @@ class Aliyun:
         self._regions.expect(steps)
 
     def launch(self, order: LaunchOrder) -> str:
-        region, keys = order.offer.region, self._keys(order.desk)
+        region = order.offer.region
         known = self._memory.of(region, self._clock.now())
         if not (known and known.groups):
             self._memory.forget(region)  # a group is made
@@ -181,12 +186,7 @@ class Aliyun:
         if region not in self._readable:
             inventory.may_read(self.account, region)  # a machine that no survey shows would be billed unseen
             self._readable.add(region)
-        data = self._user_data(
-            password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
-            public_key=Path(keys.user_key_path + ".pub").read_text("ascii").strip(),
-            resumed=bool(order.image_id),
-            role=bool(self.settings.role),
-        )
+        data = self._data_for(order.desk, resumed=bool(order.image_id))
         made = instances.launch(
             self.account,
             order,
@@ -201,6 +201,15 @@ class Aliyun:
         self._regions.proven(region)
         self._admitted[region] = self._clock.now()
         return made
+
+    def _data_for(self, desk: str, *, resumed: bool) -> bytes:
+        keys = self._keys(desk)
+        return self._user_data(
+            password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
+            public_key=Path(keys.user_key_path + ".pub").read_text("ascii").strip(),
+            resumed=resumed,
+            role=bool(self.settings.role),
+        )
 
     def power(self, instance_id: str, on: bool) -> None:
         region, bare = split(instance_id)
@@ -237,7 +246,8 @@ class Aliyun:
         if not host:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
         self._admit(region, raw)
-        keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
+        told = tags.read(raw.get("Tags"))
+        keys = self._keys(told.get("of") or instance.desk)
         shown = partial(instances.host_keys, self.account, region, bare)
         known = hostkeys.pinned(keys, told.get("keys") or bare, shown)
         return Access(
@@ -272,6 +282,50 @@ class Aliyun:
             self.settings.address_url,
             section=NAME,
         )
+
+    # ---- fleets --------------------------------------------------------------------------------------
+
+    def fleet_room(self, offers: Sequence[Offer]) -> Mapping[Market, int]:
+        free = quotas.of(self.account, offers[0].region).free
+        sizes = {o.market: o.vcpus for o in offers if o.vcpus}
+        return {market: max(0, int(free[market] // size)) for market, size in sizes.items() if market in free}
+
+    def launch_fleet(self, order: FleetOrder) -> FleetReply:
+        self._memory.forget(order.region)  # groups may be made
+        self._regions.will_make_in(order.region)
+        if order.region not in self._readable:
+            inventory.may_read(self.account, order.region)
+            self._readable.add(order.region)
+        reply = fleets.launch(
+            self.account,
+            order,
+            self._data_for(order.desk, resumed=True),
+            who=self._computer,
+            cidr=self._address(order.region),
+            owner=self._owner(),
+            now=self._clock.now(),
+            image=self._images.get(order.image_id),
+        )
+        self._admitted[order.region] = self._clock.now()
+        return reply
+
+    def fleet(self, fleet: str, region: str) -> Sequence[Instance]:
+        raw = fleets.look(self.account, fleet, region)
+        self._machines |= {qualified(region, str(i["InstanceId"])): i for i in raw}
+        stored = prices.storing(region, self._money)
+        return surveying.machines(region, raw, stored=stored, money=self._money, list_price=self._list_price)
+
+    def end_fleet(self, ids: Collection[str]) -> None:
+        for region in sorted({split(id_)[0] for id_ in ids}):
+            fleets.end(self.account, region, [split(id_)[1] for id_ in ids if split(id_)[0] == region])
+
+    def renew_fleet(self, ids: Collection[str], seconds: float) -> None:
+        for region in sorted({split(id_)[0] for id_ in ids}):
+            bare = [split(id_)[1] for id_ in ids if split(id_)[0] == region]
+            fleets.renew(self.account, region, bare, seconds)
+
+    def clear_fleet(self, fleet: str, region: str) -> None:
+        """Nothing: the group stays, as desks' does: it costs nothing."""
 
     # ---- Jupyter without a tunnel ----------------------------------------------------------------------
 

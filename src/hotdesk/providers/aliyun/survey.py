@@ -80,6 +80,14 @@ def survey(
 # ---- machines ----------------------------------------------------------------------------------------
 
 
+def machines(
+    region: str, raw: Iterable[Raw], *, stored: Storing, money: Money, list_price: ListPrice
+) -> list[Instance]:
+    """These machines, without what their disks cost."""
+    found = Found(region, tuple(raw), (), (), (), ())
+    return [_instance(found, one, stored, money=money, list_price=list_price) for one in found.instances]
+
+
 def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_price: ListPrice) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(str(raw["Status"]), Phase.PENDING)
@@ -102,6 +110,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
         provider=NAME,
         region=found.region,
         zone=str(raw.get("ZoneId") or ""),
+        private_ip=_private_ip(raw),
         instance_type=str(raw["InstanceType"]),
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=usd,
@@ -130,6 +139,11 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
         released_at=times.seconds(raw.get("AutoReleaseTime")),
         open_to=_open_to(found, raw),
     )
+
+
+def _private_ip(raw: Raw) -> str:
+    told = ((raw.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}).get("IpAddress") or []
+    return str(told[0]) if told else ""
 
 
 def _locks(raw: Raw) -> set[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.fleet import FleetOrder, FleetReply
-from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Retained, Survey, Want
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
@@ -27,6 +27,7 @@ from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.pricing import Storage
+from hotdesk.providers.aws.quotas import room as quota_room
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import NAME, Settings
 from hotdesk.providers.aws.survey import StoragePrice
@@ -90,6 +91,7 @@ class Aws:
         self._storage = Storage(store, storing, money)
         self.state = state
         self.settings = settings or Settings()
+        self.lag_seconds, self.poll_seconds = self.settings.lag_seconds, self.settings.poll_seconds
         self.account = account or Account(self.settings)
         self._store, self._keys = store, keys
         self._user_data = partial(user_data, mirrors=mirrors(self.settings))
@@ -321,13 +323,8 @@ class Aws:
 
     # ---- fleets --------------------------------------------------------------------------------------
 
-    @property
-    def lag_seconds(self) -> float:
-        return self.settings.lag_seconds
-
-    @property
-    def poll_seconds(self) -> float:
-        return self.settings.poll_seconds
+    def fleet_room(self, offers: Sequence[Offer]) -> Mapping[Market, int]:
+        return quota_room(self.account, offers)
 
     def launch_fleet(self, order: FleetOrder) -> FleetReply:
         if order.fleet not in self._templates:
@@ -352,6 +349,9 @@ class Aws:
     def end_fleet(self, ids: Collection[str]) -> None:
         for region in sorted({split(id_)[0] for id_ in ids}):
             fleets.end(self.account, region, [split(id_)[1] for id_ in ids if split(id_)[0] == region])
+
+    def renew_fleet(self, ids: Collection[str], seconds: float) -> None:
+        """Nothing: each ends itself."""
 
     def clear_fleet(self, fleet: str, region: str) -> None:
         fleets.clear(self.account, fleet, region)

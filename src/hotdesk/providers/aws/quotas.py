@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import partial
 
 from hotdesk.core.errors import Refused
-from hotdesk.core.model import Market
+from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws.account import Account
+from hotdesk.parallel import side_by_side
+from hotdesk.providers.aws.account import Account, pages
 from hotdesk.providers.aws.errors import code as error_code
 
 #: Limits that are counted in vCPUs, by family and market (EC2 user guide, "EC2 On-Demand instance limits").
@@ -69,6 +72,45 @@ def counted_with(instance_type: str, market: Market) -> tuple[str, ...]:
 
 def _new_p(instance_type: str) -> bool:
     return family(instance_type) == "P" and not instance_type.startswith(_OLD_P)
+
+
+def room(account: Account, offers: Sequence[Offer]) -> dict[Market, int]:
+    """How many more machines of these pools, all of one region, the quotas allow now, by market.
+
+    A market is left out where one of its quotas cannot be asked.
+    """
+    asked = {(o.market, quota_code(o.instance_type, o.market)): o for o in offers if o.vcpus}
+    answers = side_by_side([partial(_free, account, code, o) for (_, code), o in asked.items()], 4)
+    found: dict[Market, int] = {}
+    unknown = set()
+    for ((market, _), offer), free in zip(asked.items(), answers, strict=True):
+        if isinstance(free, Exception):
+            unknown.add(market)
+            continue
+        found[market] = found.get(market, 0) + max(0, int(free // offer.vcpus))
+    return {market: count for market, count in found.items() if market not in unknown}
+
+
+def _free(account: Account, quota: str, offer: Offer) -> float:
+    """vCPUs that a quota has left: what runs, or is about to, counts against it."""
+    told = account.client("service-quotas", offer.region).get_service_quota(
+        ServiceCode="ec2", QuotaCode=quota
+    )
+    counted = [
+        {"Name": "instance-state-name", "Values": ["pending", "running"]},
+        {"Name": "instance-type", "Values": list(counted_with(offer.instance_type, offer.market))},
+    ]
+    rows = pages(
+        account.ec2(offer.region), "describe_instances", "Reservations", Filters=counted, MaxResults=1000
+    )
+    spot = offer.market is Market.SPOT
+    used: float = sum(
+        one["CpuOptions"]["CoreCount"] * one["CpuOptions"]["ThreadsPerCore"]
+        for row in rows
+        for one in row["Instances"]
+        if (one.get("InstanceLifecycle") == "spot") == spot and one.get("CpuOptions")
+    )
+    return float(told["Quota"]["Value"]) - used
 
 
 def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
