@@ -140,6 +140,32 @@ def test_what_is_no_longer_marked_travels_again(desk: Desk, kept: Path) -> None:
     assert desk.saved("image") == {"x/a", "x/b", "x/sub/c", "x/sub/odd [1]* \\ name"}
 
 
+def test_half_a_file_is_never_there_and_travels_nowhere(desk: Desk, kept: Path) -> None:
+    """A transfer was killed: what it left is neither saved nor carried, and the next one ends it."""
+    desk.bring((str(kept), "~/x"))
+    write(desk.home / f"x{data_record.ARRIVING}" / "a", "from th")
+    assert desk.saved("image") == set()
+    assert not any(b"arriving" in rule for rule in data_kept.rules(str(desk.home)) if rule[:1] == b"+")
+    assert inventory.files([str(desk.home)])["bytes"] < 5000, "only its records"
+    write(kept / "a", "newer there", OLD + 3)
+    desk.bring((str(kept), "~/x"))
+    assert (desk.home / "x" / "a").read_text() == "newer there"
+    assert not (desk.home / f"x{data_record.ARRIVING}").exists()
+
+
+def test_what_could_not_come_anew_is_still_theirs(desk: Desk, kept: Path) -> None:
+    """It is an older one of theirs, and no work of anybody's here: the next time, it comes."""
+    desk.bring((str(kept), "~/x"))
+    write(kept / "a", "newer there", OLD + 3)
+    (desk.home / f"x{data_record.ARRIVING}").touch()  # in the way
+    [told] = desk.bring((str(kept), "~/x"))
+    assert (told["state"], told["own"]) == ("failed", 0), told
+    assert desk.saved("image") == set()
+    (desk.home / f"x{data_record.ARRIVING}").unlink()
+    assert desk.bring((str(kept), "~/x"))[0]["state"] == "whole"
+    assert (desk.home / "x" / "a").read_text() == "newer there"
+
+
 def test_no_file_is_written_through_a_link(desk: Desk, kept: Path, tmp_path: Path) -> None:
     write(tmp_path / "other" / "c", "not to be touched")
     (desk.home / "x").mkdir()

@@ -65,6 +65,39 @@ def test_it_answers_as_the_server_itself_would(beside: asking.Beside, tmp_path: 
     assert msgspec.json.decode(told, type=dict[str, asking.Look])["answer"].views[0].name == "blue"
 
 
+def test_a_click_is_done_there_and_told_about_meanwhile(
+    beside: asking.Beside, home: Path, tmp_path: Path
+) -> None:
+    """The clouds' libraries are loaded by it, and never by the server."""
+    a_desk(tmp_path / "state")
+    (home / "hotdesk.toml").write_text("[notify]\nbel = true\n")
+    heard: list[bytes] = []
+    status, told = beside.ask("!do", b'{"verb":"down","name":"blue"}', heard.append)
+    assert (status, "error" in msgspec.json.decode(told)) == (asking.OK, False)
+    assert any("bel" in note for one in heard for note in msgspec.json.decode(one).get("notes", ()))
+    with Store(tmp_path / "state") as store:
+        assert store.find("blue") is None
+    status, told = beside.ask("!do", b'{"verb":"start","name":"blue"}')
+    assert (status, msgspec.json.decode(told)["error"]["exit_code"]) == (asking.FAILED, Unknown.exit_code)
+
+
+def test_a_desk_is_opened_and_moved_wherever_it_is_best(home: Path, tmp_path: Path) -> None:
+    """Nothing but this computer is set up here: each place is said with its reason."""
+    here = answering.Here(tmp_path / "state")
+    status, told = here.ask("plan", b'{"verb":"up","name":"red","provider":"any"}')
+    said = msgspec.json.decode(told)
+    assert status == asking.OK, said
+    assert said["notes"][0].startswith("-> this computer:")
+    assert said["answer"]["line"] == ["hotdesk", "up", "red", "--provider", "any"]
+    assert [step["step"] for step in said["answer"]["steps"]] == ["launch"]
+    a_desk(tmp_path / "state")
+    status, told = here.ask("plan", b'{"verb":"move","name":"blue","provider":"any"}')
+    assert (status, msgspec.json.decode(told)["error"]["what"]) == (asking.FAILED, "blue is there already.")
+    assert {"name": "any", "label": "any", "rented": True} in msgspec.json.decode(here.ask("?clouds")[1])[
+        "answer"
+    ]["clouds"]
+
+
 def test_it_goes_when_nobody_looks_and_comes_again(beside: asking.Beside, tmp_path: Path) -> None:
     a_desk(tmp_path / "state")
     before = children()

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotdesk.guest import data_record
-from hotdesk.guest.data_source import Source, failed, opened, walk
+from hotdesk.guest.data_source import Source, Told, failed, opened, walk
 from hotdesk.guest.job_files import HOME, locked, place, read, write
 
 FOLDER = os.path.join(HOME, *data_record.FOLDER)
@@ -123,6 +123,7 @@ class Folder:
 
     def forget(self) -> None:
         """From now on its files are the desk's own."""
+        shutil.rmtree(self.path + data_record.ARRIVING, ignore_errors=True)
         for file in (self.files, self.files + ".tags", self.record):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
@@ -159,30 +160,25 @@ class Folder:
         return True
 
     def _brought(self, source: Source) -> bool:
-        began = time.time_ns()
         theirs = source.files()
-        before = self._known()
-        here = walk(self.path)
+        before, here = self._known(), walk(self.path)
         unknown = [path for path in theirs if path in here and here[path] != before.get(path, (None,))[0]]
         same = set(source.same(self.path, unknown))
         own = set(unknown) - same
         own |= {path for path in theirs if _above(path) & here.keys()}  # below a link, say
-        tags = {path: tag for path, (_, tag) in before.items()}
         todo = [path for path, told in theirs.items() if path not in own | same
-                and (path not in here or tags.get(path) != told.tag)]  # fmt: skip
-        self._room(sum(max(0, theirs[path].size) for path in todo))
+                and (path not in here or before[path][1] != told.tag)]  # fmt: skip
+        self._room(sum(theirs[path].size for path in todo))
         os.makedirs(self.path, exist_ok=True)
-        why = source.fetch(todo, self.path, own | same, self.report) if todo else ""
-        here, found = walk(self.path), {}
+        why, came = self._fetched(source, theirs, todo, here)
+        found = {path: before[path] for path in todo if path in here}  # what could not be had anew
         for path, told in theirs.items():
-            looks = here.get(path)
-            if looks is None or looks[0] != told.size or path in own:
-                continue
-            # One that was written to just now may not be what came.
-            if path in same or (path not in todo and looks == before[path][0]) or looks[1] < began:
-                found[path] = (looks, told.tag)
+            if path not in own and path not in todo:
+                found[path] = (here[path], told.tag)
+        found.update(came)
+        here = walk(self.path)
         self._keep(found)
-        missing = len(theirs.keys() - found.keys() - own)
+        missing = sum(path not in own and found.get(path, ((), ""))[1] != theirs[path].tag for path in theirs)
         size = sum(looks[0] for looks, _ in found.values())
         more: dict[str, Any] = {"count": len(found), "bytes": size, "own": len(here.keys() - found.keys())}
         if missing or why:
@@ -191,6 +187,38 @@ class Folder:
             return False
         self.tell("whole", **more)
         return True
+
+    def _fetched(
+        self, source: Source, theirs: dict[str, Told], todo: list[str], here: dict[str, tuple[int, int]]
+    ) -> tuple[str, dict[str, tuple[tuple[int, int], str]]]:
+        """Fetch files beside the folder, and put each whole one into it; why not all came, and which did.
+
+        So nobody ever sees half a file under its name, and what is in the folder is somebody's work unless it
+        is what came.
+        """
+        if not todo:
+            return "", {}
+        beside, began, came = self.path + data_record.ARRIVING, time.time_ns(), {}
+        os.makedirs(beside, exist_ok=True)
+        why = source.fetch(todo, theirs.keys() - set(todo), beside, self.report)
+        arrived = walk(beside)
+        for path in todo:
+            size, changed = arrived.get(path, (-1, 0))
+            if size != theirs[path].size or (why and changed >= began):  # tools set its time at the end
+                continue
+            target = os.path.join(self.path, path)
+            try:
+                told = os.lstat(target)
+                looks = (told.st_size, told.st_mtime_ns)
+            except OSError:
+                looks = None
+            if looks == here.get(path):  # else somebody has written there meanwhile
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(os.path.join(beside, path), target)
+                came[path] = ((size, changed), theirs[path].tag)
+        if not why:
+            shutil.rmtree(beside)
+        return why, came
 
     def _room(self, size: int) -> None:
         top = self.path

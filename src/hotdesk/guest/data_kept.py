@@ -14,7 +14,7 @@ import re
 import sys
 from typing import Any
 
-from hotdesk.guest.data_record import is_data, left_out, records
+from hotdesk.guest.data_record import ARRIVING, is_data, left_out, records
 
 _SPECIAL = re.compile(rb"([*?\[\\])")
 
@@ -34,6 +34,7 @@ def rules(home: str) -> list[bytes]:
         if at and not os.path.islink(top):
             _own(top, at, os.fsencode(to[1:]), found)
             found.append(b"H " + _pattern(os.fsencode(to[1:])) + b"/**")
+        found.append(b"H " + _pattern(os.fsencode(to[1:] + ARRIVING)) + b"/")
     return found
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 FOLDER = (".hotdesk", "data")
+ARRIVING = ".hotdesk-arriving"  # behind a data folder's name: what is on its way to it, which nobody needs
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -73,7 +74,10 @@ def left_out(home: int) -> dict[bytes, Any]:
     """The files that need not be saved, as nested folders of names below a home folder (a descriptor)."""
     tree: dict[bytes, Any] = {}
     for record, lines in records(home):
-        top = below(tree, record["to"].split("/")[1:])
+        *above, last = record["to"].split("/")[1:]
+        top = below(tree, [*above, last])
+        with contextlib.suppress(UnicodeEncodeError):
+            below(tree, above)[os.fsencode(last + ARRIVING)] = True
         for path, looks in listed(lines):
             *folders, name = path.split("/")
             at = below(top, folders)
@@ -96,7 +100,9 @@ def below(tree: dict[bytes, Any], names: list[str]) -> dict[bytes, Any]:
 
 
 def is_data(known: Any, told: os.stat_result) -> bool:
-    """Whether a file is one that a tree lists, by its place there and its status."""
+    """Whether a file, or a folder as a whole, is one that a tree lists, by its place there and its status."""
+    if known is True:
+        return True
     plain = stat.S_ISREG(told.st_mode) and told.st_nlink == 1
     return plain and isinstance(known, tuple) and known == (told.st_size, told.st_mtime_ns)
 

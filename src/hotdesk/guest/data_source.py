@@ -18,12 +18,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-ARRIVING = ".hotdesk-arriving"
 FEW = 20  # files that are fetched one by one; more by one command for all
+MANY = 1000  # names in one command line
 _PART = 8 << 20  # of a large upload by the tools of S3, unless somebody set another
 _GLOB = re.compile(r"[*?\[\]]")
 _OSS_LINE = re.compile(r"^\S+ \S+ \S+ \S+ +(\d+) +\S+ +(\S+) +(oss://.+)$", re.M)
@@ -65,9 +64,12 @@ class Source:
         raise NotImplementedError
 
     def fetch(
-        self, paths: Sequence[str], folder: str, keep: Collection[str], report: Callable[[str], None]
+        self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
     ) -> str:
-        """Bring these files into a folder, and touch none of `keep`; why not all came, "" if they did."""
+        """Bring these files, and rather none of the `rest`, into a folder; why not all came, "" if they did.
+
+        What is in the folder came from an earlier call.
+        """
         raise NotImplementedError
 
 
@@ -198,7 +200,7 @@ class Here(Source):
         return found
 
     def fetch(
-        self, paths: Sequence[str], folder: str, keep: Collection[str], report: Callable[[str], None]
+        self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
     ) -> str:
         why = ""
         for number, path in enumerate(paths):
@@ -206,8 +208,7 @@ class Here(Source):
             target = os.path.join(folder, path)
             try:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.copy2(os.path.join(self.origin, path), target + ARRIVING)
-                os.replace(target + ARRIVING, target)
+                shutil.copy2(os.path.join(self.origin, path), target)
             except OSError as error:
                 why = f"{path}: {error.strerror or error}"
         return why
@@ -247,7 +248,7 @@ class Rclone(Source):
         return done.stdout.decode("utf-8", "surrogateescape").splitlines()
 
     def fetch(
-        self, paths: Sequence[str], folder: str, keep: Collection[str], report: Callable[[str], None]
+        self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
     ) -> str:
         told = ["--stats", "2s", "--stats-one-line", "--stats-log-level", "NOTICE"]
         with listed(paths) as names:
@@ -280,27 +281,23 @@ class S3(Source):
         return _by_tag(folder, paths, self._tags)
 
     def fetch(
-        self, paths: Sequence[str], folder: str, keep: Collection[str], report: Callable[[str], None]
+        self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
     ) -> str:
         top = f"s3://{self.bucket}/{self.prefix}"
-        if len(paths) <= FEW:
-            why = ""
-            for path in paths:
-                words = [self._tool, "s3", "cp", "--only-show-errors", top + path, os.path.join(folder, path)]
-                why = done(words, report) or why
-            return why
-        words = [self._tool, "s3", "sync", "--exact-timestamps", top, folder]
-        for path in keep:  # a pattern has no way to say a special character itself
-            words += ["--exclude", _GLOB.sub("?", path)]
-        return done(words, report)
+        if len(paths) > FEW and len(rest) <= MANY:
+            words = [self._tool, "s3", "sync", "--exact-timestamps", top, folder]
+            for path in rest:  # a pattern has no way to say a special character itself
+                words += ["--exclude", _GLOB.sub("?", path)]
+            return done(words, report)
+        why = ""
+        for path in paths:
+            words = [self._tool, "s3", "cp", "--only-show-errors", top + path, os.path.join(folder, path)]
+            why = done(words, report) or why
+        return why
 
 
 class Oss(Source):
-    """A bucket of Alibaba Cloud, by ossutil.
-
-    It gives a file the time of its arrival, by which nobody can tell whether it was changed since; so files
-    arrive beside their folder, and get a time before they are put into it.
-    """
+    """A bucket of Alibaba Cloud, by ossutil."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin.rstrip("/") + "/")
@@ -321,26 +318,15 @@ class Oss(Source):
         return _by_tag(folder, paths, self._tags)
 
     def fetch(
-        self, paths: Sequence[str], folder: str, keep: Collection[str], report: Callable[[str], None]
+        self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
     ) -> str:
-        beside = folder.rstrip("/") + ARRIVING
-        os.makedirs(beside, exist_ok=True)
-        why, before = "", time.time() - 2.0
-        if len(paths) <= FEW:
-            for path in paths:
-                words = [self._tool, "cp", "-f", self.origin + path, os.path.join(beside, path)]
-                os.makedirs(os.path.dirname(words[-1]), exist_ok=True)
-                why = done(words, report) or why
-        else:
-            why = done([self._tool, "cp", "-r", "-u", "-f", self.origin, beside + "/"], report)
+        if len(paths) > FEW:
+            return done([self._tool, "cp", "-r", "-u", "-f", self.origin, folder + "/"], report)
+        why = ""
         for path in paths:
-            came, target = os.path.join(beside, path), os.path.join(folder, path)
-            if os.path.isfile(came):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                os.utime(came, (before, before))
-                os.replace(came, target)
-        if not why:
-            shutil.rmtree(beside)
+            target = os.path.join(folder, path)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            why = done([self._tool, "cp", "-f", self.origin + path, target], report) or why
         return why
 
 

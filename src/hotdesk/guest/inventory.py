@@ -46,6 +46,7 @@ def files(tops: list[str]) -> dict[str, Any]:
         trees = {top: data(top)}
         for at, folders, names in os.walk(top, onerror=failed):
             tree = trees.pop(at, {})
+            folders[:] = [name for name in folders if tree.get(os.fsencode(name)) is not True]
             for name in folders if tree else ():
                 below = tree.get(os.fsencode(name))
                 trees[os.path.join(at, name)] = below if isinstance(below, dict) else {}

@@ -478,7 +478,7 @@ class Services:
         from hotdesk.loop import forwards
         from hotdesk.services import data
 
-        with contextlib.suppress(HotdeskError):  # `show` says how far it is
+        with contextlib.suppress(HotdeskError, OSError):  # `show` says how far it is
             data.begin(self.state, self.config, access)
         if access.desk in self._hooked:
             from hotdesk.connect import job_runner

@@ -241,7 +241,7 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
             for name, seen in listed:
                 known = here.get(name)
                 if data_record.is_data(known, seen):
-                    found.data.append(seen.st_size)
+                    found.data += [seen.st_size] if known is not True else []
                     continue
                 index = len(entries)
                 mode = seen.st_mode

@@ -77,8 +77,10 @@ def carried(name: str, goods: Carriage) -> Iterator[str]:
         yield f"  carries: {files}, {render.size(goods['bytes'] / 2**30)}{packages}"
         if big := [f"{one['name']} ({render.size(one['bytes'] / 2**30)})" for one in goods["largest"][:3]]:
             yield f"  most of it: {render.safe(', '.join(big))}"
-    if goods["data_files"]:
-        data = f"{goods['data_files']:,} files of data, {render.size((goods['data_bytes'] or 0) / 2**30)}"
+    if count := goods["data_files"]:
+        data = (
+            f"{count:,} file{'s' * (count != 1)} of data, {render.size((goods['data_bytes'] or 0) / 2**30)}"
+        )
         yield f"  does not carry: {data}: they come from their source"
     for folder in goods["largest"]:
         if folder["may_be_data"]:
