@@ -201,13 +201,9 @@ class Services:
         from hotdesk.services.forwarding import Forwarding
 
         return Forwarding(
-            state=self.state,
-            store=self.store,
-            clock=self.clock,
-            views=self.views,
-            member_stays=lambda name: self._has_sweeps and self.clusters.stays(name),
-            member=lambda name: self.clusters.reach(name),  # noqa: PLW0108 - it is made when it is needed
-        )
+            state=self.state, store=self.store, clock=self.clock, views=self.views,
+            members=lambda: self.clusters,
+        )  # fmt: skip
 
     @cached_property
     def growing(self) -> Growing:

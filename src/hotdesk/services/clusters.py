@@ -268,6 +268,8 @@ class Clusters:
         return access
 
     def _with(self, member: str) -> Sweep | None:
+        if not (self.sweeps.state / "sweeps.db").exists():
+            return None
         with self.sweeps.opened() as store:
             for sweep in store.sweeps(left=True, clusters=True):
                 names = {m.name for m in store.machines(sweep.number)}

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from hotdesk.core.errors import NeedsDecision, Unknown, Unreachable, Usage
 from hotdesk.core.model import Desk, Goal, Value
@@ -43,6 +44,14 @@ def read(text: str | int) -> tuple[int | None, int]:
     return found
 
 
+class Members(Protocol):
+    """Machines of clusters in a cloud, which are no desks."""
+
+    def stays(self, member: str) -> bool: ...
+
+    def reach(self, member: str) -> Access: ...
+
+
 @dataclass(kw_only=True, eq=False)
 class Forwarding:
     """Opens and closes ports. One background process a desk keeps its connection (`loop/forwards.py`)."""
@@ -51,9 +60,7 @@ class Forwarding:
     store: Store
     clock: Clock
     views: Views
-    #: Of machines of clusters in a cloud, which are no desks: whether one stays, and how to reach it.
-    member_stays: Callable[[str], bool] = lambda name: False
-    member: Callable[[str], Access] | None = None
+    members: Callable[[], Members] | None = None
 
     def listed(self, desk: str) -> tuple[Forward, ...]:
         """The ports of a desk that are forwarded, open or not."""
@@ -168,15 +175,17 @@ class Forwarding:
         from hotdesk.connect import forwards
         from hotdesk.loop.forwards import Keeper
 
-        folder, member = self._folder(name), self.member
+        folder, members = self._folder(name), self.members
 
         def stays() -> bool:
             desk = self.store.find(name)
-            return desk.goal is Goal.RUNNING if desk is not None else self.member_stays(name)
+            if desk is None and members is not None:
+                return members().stays(name)
+            return desk is not None and desk.goal is Goal.RUNNING
 
         def reach() -> Access:
-            if self.store.find(name) is None and member is not None:
-                return member(name)
+            if self.store.find(name) is None and members is not None:
+                return members().reach(name)
             return self.views.access(self.store.desk(name))
 
         Keeper(folder=folder, clock=self.clock, name=name, stays=stays, reach=reach).run()
