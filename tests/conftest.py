@@ -7,13 +7,14 @@ import functools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import forked
 
 if TYPE_CHECKING:
     from fake_ec2.process import FakeEc2
@@ -84,15 +85,7 @@ def typed(
     *words: str, timeout: float = 120, cwd: str | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, without a terminal; `more`: variables of its environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "hotdesk", *words],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), **more},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        cwd=cwd,
-    )
+    return forked.run(words, {**os.environ, **more}, cwd=cwd, timeout=timeout)
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fake_ec2.process import FakeEc2
+from tests import forked
 from tests.market_server import Server
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -42,11 +42,8 @@ def test_offers_and_spot_ask_the_profile_of_the_settings(
     own = {"HOME": str(tmp_path), "HOTDESK_STATE": str(tmp_path / "state"), "HOTDESK_CONFIG": str(settings)}
 
     def hotdesk(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hotdesk", *words],
-            env={**clean, **fakes, **own, "HOTDESK_ADVISOR_URL": server.url, "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=300, cwd=tmp_path,
-        )  # fmt: skip
+        env = {**clean, **fakes, **own, "HOTDESK_ADVISOR_URL": server.url, "NO_COLOR": "1"}
+        return forked.run(words, env, cwd=str(tmp_path), timeout=300)
 
     with Server() as server:
         offers = hotdesk("offers", "g6.xlarge", "--region", "us-west-2", "--refresh", "--json")

@@ -31,6 +31,7 @@ from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.providers.aws.spot_advisor import fetch, read_advice
 from hotdesk.state.store import Store
+from tests import forked
 from tests.market_server import ADVICE, Server
 
 pytestmark = pytest.mark.slow
@@ -48,20 +49,8 @@ def online(state: Path, *words: str, **env: str) -> subprocess.CompletedProcess[
 def hotdesk(state: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`hotdesk` as a process with nothing of this computer's accounts and settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
-    named = {
-        "HOTDESK_STATE": str(state),
-        "PYTHONPATH": str(ROOT / "src"),
-        "HOME": str(state),
-        "NO_COLOR": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "hotdesk", *words],
-        env=inherited | named | env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
+    named = {"HOTDESK_STATE": str(state), "HOME": str(state), "NO_COLOR": "1"}
+    return forked.run(words, inherited | named | env, cwd=str(ROOT), timeout=300)
 
 
 def run(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -560,11 +549,10 @@ def test_opening_a_desk_shows_the_choice_with_its_reasons(tmp_path: Path, cloud:
         store.keep("latency", b'{"aws/us-west-2": 40.0, "aws/us-east-1": 140.0}', time.time())
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
     env = inherited | cloud.environment()
-    env |= {"HOTDESK_STATE": str(tmp_path), "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}
+    env |= {"HOTDESK_STATE": str(tmp_path), "HOME": str(tmp_path)}
 
     def hotdesk(*words: str) -> str:
-        command = [sys.executable, "-m", "hotdesk", *words]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, cwd=ROOT)
+        done = forked.run(words, env, cwd=str(ROOT))
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -15,7 +15,7 @@ import pytest
 
 from hotdesk.market.latency import endpoints, measure
 from hotdesk.providers import registry
-from tests import wan
+from tests import forked, wan
 
 ROOT = Path(__file__).parents[1]
 REASON = wan.why_not()
@@ -32,10 +32,7 @@ def environment(state: Path) -> dict[str, str]:
 
 
 def hotdesk(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hotdesk", *words]
-    return subprocess.run(
-        command, env=environment(state), capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    return forked.run(words, environment(state), cwd=str(ROOT))
 
 
 def through(plan: dict[str, dict[str, float] | None], state: Path, *words: str) -> Any:

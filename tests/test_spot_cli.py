@@ -16,6 +16,7 @@ import pytest
 
 from fake_ec2.process import FakeEc2
 from hotdesk.system import install_line
+from tests import forked
 from tests.test_prices import DAY, REAL, Exact, at, made, points_of, row, write
 
 pytest.importorskip("numpy", reason="price histories need numpy")
@@ -37,15 +38,8 @@ FIELDS = {
 
 def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
-    named = {"PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", "HOME": "/nonexistent"}
-    return subprocess.run(
-        [sys.executable, "-m", "hotdesk", "spot", *words],
-        env=inherited | named | env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-    )
+    named = {"NO_COLOR": "1", "HOME": "/nonexistent"}
+    return forked.run(["spot", *words], inherited | named | env, cwd=str(ROOT))
 
 
 @pytest.mark.parametrize("source", ["made", pytest.param("recorded", marks=pytest.mark.recorded(REAL))])
