@@ -474,8 +474,7 @@ class Services:
         from hotdesk.loop import forwards
         from hotdesk.services import data
 
-        with contextlib.suppress(HotdeskError, OSError):  # `show` says how far it is
-            data.begin(self.state, self.config, access)
+        data.begin(self.state, self.config, access)
         if access.desk in self._hooked:
             from hotdesk.connect import job_runner
 
@@ -494,9 +493,8 @@ class Services:
             with contextlib.suppress(Missing, Damaged):  # then nothing of it was there, as far as is known
                 if isinstance(provider := self.clouds.provider(name), Guest):
                     provider.forget(desk.name)
-        template.forget(self.state, desk.name)
-        transport.forget(self.state, desk.name)
-        data.forget(self.state, desk.name)
+        for part in (data, template, transport):
+            part.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
         forwards.forget(self.state / "desks" / desk.name)

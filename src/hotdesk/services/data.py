@@ -51,7 +51,7 @@ def wanted(state: Path, config: Config, name: str) -> tuple[Data, ...] | None:
 
 
 def begin(state: Path, config: Config, access: Access) -> None:
-    """Have a desk that is up bring its data, in the background. Raises `Unreachable`."""
+    """Have a desk that is up bring its data, in the background; `remarks` says what became of it."""
     folders = wanted(state, config, access.desk)
     if folders is None:
         return
@@ -59,9 +59,10 @@ def begin(state: Path, config: Config, access: Access) -> None:
 
     said = msgspec.json.encode(folders)
     note = state / "desks" / access.desk / FILE
-    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    system.write_atomically(note, said)
-    job_runner.ask(access, "data", given=said)
+    with contextlib.suppress(HotdeskError, OSError):
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        system.write_atomically(note, said)
+        job_runner.ask(access, "data", given=said)
 
 
 def forget(state: Path, name: str) -> None:
