@@ -42,7 +42,8 @@ class Furnished(Value, frozen=True):
 
     installed: tuple[str, ...] = ()
     failed: Mapping[str, str] = MappingProxyType({})  # by name: why
-    broken: Mapping[str, str] = MappingProxyType({})  # what is there and cannot be imported
+    broken: Mapping[str, str] = MappingProxyType({})  # what is there and cannot be imported, or is damaged
+    other: tuple[str, ...] = ()  # of the same version, with another content: built for something else
 
 
 class Cut(OSError):
@@ -108,7 +109,7 @@ def quiesce(access: Access) -> list[str]:
 
 
 def furnish(access: Access, lock: list[str]) -> Furnished:
-    """Install these packages ("name==version") into the desk's own Python, and import each once.
+    """Install these packages (`services.carrier.locked`) into the desk's own Python, and import each once.
 
     Their list stays at the desk, in ~/.hotdesk/environment.lock. Raises `Cut`, `Refused`, `Unreachable`.
     """
@@ -119,7 +120,7 @@ def furnish(access: Access, lock: list[str]) -> Furnished:
         raise Refused(
             Kind.NO_SPACE if "No space left" in said else Kind.DENIED, said or "no list can be kept"
         )
-    script = parts("hotdesk.guest").joinpath("furnish.py").read_bytes()
+    script = source("furnish").encode()
     argv = ssh.command(access, [shell.told("python3 -")])
     done = subprocess.run(argv, input=script, capture_output=True, check=False)
     if done.returncode == _SSH_FAILED:

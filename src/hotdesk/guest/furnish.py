@@ -1,10 +1,11 @@
 """Install the packages of a desk's environment, in their versions, into the Python of the machine it came to.
 
-    python3 - < FURNISH   with the lines "name==version" of ~/.hotdesk/environment.lock
+    python3 - < FURNISH   with ~/.hotdesk/environment.lock: lines "name==version  # sha256:CONTENT"
 
 prints one JSON object: what was installed, and why what is missing is missing. A package that is there in
 its version stays; a build of a version (+cpu) counts as that version: the index has the one that fits.
-Then every package is imported once. Standard library only, for Python 3.8 and later: it runs at desks.
+Then every package is imported once, what was installed is read back, and packages whose content is not that
+in the list are named. Standard library only, for Python 3.8 and later: it runs at desks.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 from typing import Any
 
+from hotdesk.guest.content import altered, content
+
 LOCK = os.path.join(os.path.expanduser("~"), ".hotdesk", "environment.lock")
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!_-]+)(?:\+[A-Za-z0-9.]+)?\Z")
+_LINE = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!_-]+)(?:\+[A-Za-z0-9.]+)?(?:  # sha256:([0-9a-f]{64}))?\Z"
+)
 
 
 def key(name: str) -> str:
@@ -32,6 +38,12 @@ def wanted(text: str) -> dict[str, str]:
     return {key(match.group(1)): match.group(2) for match in found if match}
 
 
+def contents(text: str) -> dict[str, str]:
+    """The digest of each package's content (guest/content.py) by name, where the list has one."""
+    found = (_LINE.match(line.strip()) for line in text.splitlines())
+    return {key(match.group(1)): match.group(3) for match in found if match and match.group(3)}
+
+
 def installed() -> dict[str, str]:
     """What this Python has, without the marks of builds."""
     importlib.invalidate_caches()
@@ -40,18 +52,38 @@ def installed() -> dict[str, str]:
 
 
 def install(lines: list[str]) -> str:
-    """Install these; the last line of what pip complains of, "" if it does not."""
+    """Install these; the last line of what pip complains of, "" if it does not.
+
+    uv is quicker where it is there. It has settings of its own, so what it does not find, pip may.
+    """
+    uv = shutil.which("uv") if sys.prefix != sys.base_prefix else None
+    if uv and not _run(
+        [uv, "pip", "install", "-q", "--no-deps", "--python", sys.executable, *_index()], lines
+    ):
+        return ""
     words = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-input"]
     words.append("--disable-pip-version-check")
     if sys.prefix == sys.base_prefix:  # the system's own Python: what is the desk's goes to its home
         words.append("--user")
         if os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")):
             words.append("--break-system-packages")
+    return _run(words, lines)
+
+
+def _run(words: list[str], lines: list[str]) -> str:
     done = subprocess.run(
         words + lines, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     said = [line for line in done.stderr.splitlines() if line.strip()]
     return "" if done.returncode == 0 else (said or ["pip gives no reason"])[-1]
+
+
+def _index() -> list[str]:
+    """The index that pip is set to use, for uv."""
+    words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    told = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    url = os.environ.get("PIP_INDEX_URL") or told.stdout.strip()
+    return ["--index-url", url] if url else []
 
 
 def broken(names: list[str]) -> dict[str, str]:
@@ -86,7 +118,17 @@ def furnish(text: str) -> dict[str, Any]:
         if name not in failed and now.get(name) != version:
             failed[name] = f"it is {now.get(name, 'missing')} after the installation"
     done = sorted(name for name in todo if name not in failed)
-    return {"installed": done, "failed": failed, "broken": broken(sorted(want.keys() - failed.keys()))}
+    bad, other, known = broken(sorted(want.keys() - failed.keys())), [], contents(text)
+    for name in sorted(want.keys() - failed.keys()):
+        try:
+            dist = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if name in todo and name not in bad and (why := altered(dist)):
+            bad[name] = why
+        if name in known and content(dist) not in ("", known[name]):
+            other.append(name)
+    return {"installed": done, "failed": failed, "broken": bad, "other": other}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable
 from hotdesk.core.model import Phase
 from hotdesk.core.ports import Access, Clock, Pool, Provider
 from hotdesk.core.steps import Bring, Fetch, Moving
+from hotdesk.guest.content import content
 from hotdesk.services.carriage import some
 from hotdesk.services.transport import Order, Told, folder_of, pool_name, read
 
@@ -90,6 +91,11 @@ class Carrier:
                     f"{some(sorted(missing), _SHOWN)} ({first}: {why})."
                     " Their list: ~/.hotdesk/environment.lock"
                 )
+            elif done.other:
+                self.note = (
+                    f"{len(done.other)} of {len(lock)} packages are other builds of the same version at the"
+                    f" new machine: {some(done.other, _SHOWN)}. Their list: ~/.hotdesk/environment.lock"
+                )
 
     def fetch(self) -> None:
         from hotdesk.connect import carrying
@@ -152,10 +158,13 @@ class Carrier:
 
 
 def locked(disk: Path) -> list[str]:
-    """What is installed into the environment on a disk, from an index: "name==version", without builds."""
+    """What the environment on a disk has from an index, in lines: "name==version  # sha256:CONTENT".
+
+    A version has its build (+cpu); where nobody knows what the package consists of, no digest.
+    """
     sites = [str(site) for site in (disk / "env").glob("lib/python3*/site-packages")]
     found = {
-        f"{one.metadata['Name']}=={one.version.partition('+')[0]}"
+        f"{one.metadata['Name']}=={one.version}" + (f"  # sha256:{sum_}" if (sum_ := content(one)) else "")
         for one in importlib.metadata.distributions(path=sites)
         if one.metadata["Name"] and not one.read_text("direct_url.json")
     }
