@@ -1,10 +1,13 @@
 """Bytes and memory of carrying a disk between two computers, beside `rsync -a` of the same.
 
-    python -m benchmarks.anywhere [--files 20000] [--mib 300]
+    python -m benchmarks.anywhere [--files 20000] [--mib 300] [--wan]
 
 A tree of many small files and some big ones, half of them text, is pulled into an empty store, then again
 after a change of 1 % of its files, then pushed to another store. Figures: bytes on the line by direction, the
 far end's memory at its highest (`wait4`), and what rsync sends.
+
+`--wan`: seconds instead, over ssh and a line of 100 Mbit/s and 50 ms (tests/wan.py, needs root): the tree is
+captured here, sent, restored and read back there; `rsync -a` sends it, and reads nothing back.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ import argparse
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from hotdesk.snapshots import transfer
+from hotdesk.snapshots import snapshot, transfer
+from tests import far_rig, wan
 
 _FAR = """
 import sys
@@ -70,7 +76,18 @@ def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--files", type=int, default=20_000)
     asked.add_argument("--mib", type=int, default=300)
+    asked.add_argument("--wan", action="store_true")
+    asked.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = asked.parse_args()
+    if given.wan:
+        words = [sys.executable, "-m", "benchmarks.anywhere", "--inside"]
+        words += ["--files", str(given.files), "--mib", str(given.mib)]
+        plan: dict[str, dict[str, float] | None] = {"far.example": {"rtt_ms": 50, "mbit": 100}}
+        print(wan.run(plan, words, dict(os.environ), seconds=3600), end="")
+        return
+    if given.inside:
+        over_a_line(given.files, given.mib)
+        return
     dice = random.Random(1)
     top = Path(tempfile.mkdtemp(prefix="hotdesk-anywhere-"))
     try:
@@ -98,6 +115,62 @@ def main() -> None:
         line, memory = far(take, lambda end: transfer.push(end, store, top / "2.manifest"))
         report("sent there, 1 % changed", line, memory, theirs)
     finally:
+        shutil.rmtree(top)
+
+
+_BACK = """
+import sys
+from pathlib import Path
+from hotdesk.snapshots import snapshot
+snapshot.restore(Path({0!r}), Path({1!r}), Path({2!r}))
+snapshot.compare(Path({0!r}), Path({2!r}))
+"""
+
+
+def over_a_line(files: int, mib: int) -> None:
+    """Carry a tree to far.example, first and after a change of 1 %; and let rsync do so, each in turn."""
+    dice = random.Random(1)
+    top = Path(tempfile.mkdtemp(prefix="hotdesk-anywhere-"))
+    machine = far_rig.FarMachine(top / "sshd", "far.example", listen="0.0.0.0")
+    try:
+        known = top / "known"
+        known.write_text(f"far.example {(top / 'sshd' / 'host.pub').read_text()}")
+        config = top / "sshd" / "ssh_config"
+        ssh = ["ssh", "-F", str(config), "-o", f"UserKnownHostsFile={known}", "-o", "HostName=far.example"]
+        disk, store, other = top / "disk", top / "store", top / "other"
+        disk.mkdir()
+        made = tree(disk, files, mib, dice)
+        print(f"{len(made) + 10} files, {mib} MiB over 100 Mbit/s and 50 ms; load {os.getloadavg()[0]:.1f}")
+
+        def there(code: str) -> list[str]:
+            return [*ssh, "far.example", shlex.join([sys.executable, "-c", code])]
+
+        def ours(number: int) -> float:
+            began = time.monotonic()
+            manifest, arrived = top / f"{number}.manifest", top / f"{number}.arrived"
+            earlier = top / f"{number - 1}.manifest"
+            snapshot.capture(disk, store, manifest, previous=earlier if earlier.exists() else None)
+            argv = there(_FAR.format("take", str(other), str(arrived)))
+            with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                transfer.push(transfer.Line(process.stdout, process.stdin), store, manifest)  # type: ignore[arg-type]
+            back = there(_BACK.format(str(arrived), str(other), str(top / f"back{number}")))
+            subprocess.run(back, check=True)
+            return time.monotonic() - began
+
+        def theirs() -> float:
+            began = time.monotonic()
+            words = ["rsync", "-a", "--delete", "-e", shlex.join(ssh), f"{disk}/", f"far.example:{top}/copy/"]
+            subprocess.run(words, check=True)
+            return time.monotonic() - began
+
+        for number, what in enumerate(("first", "1 % changed")):
+            if number:
+                for path in dice.sample(made, len(made) // 100):
+                    path.write_bytes(dice.randbytes(path.stat().st_size))
+            mine, rsyncs = ours(number), theirs()
+            print(f"{what:14} {mine:7.1f} s   rsync -a {rsyncs:7.1f} s   {mine / rsyncs:.2f}x")
+    finally:
+        machine.cut()
         shutil.rmtree(top)
 
 

@@ -34,7 +34,7 @@ needs_sshd = pytest.mark.skipif(not SSHD, reason="sshd is not installed: apt-get
 class FarMachine:
     """One sshd; `cut` ends it with all its connections, `serve` begins it again."""
 
-    def __init__(self, folder: Path, name: str = "far") -> None:
+    def __init__(self, folder: Path, name: str = "far", listen: str = "127.0.0.1") -> None:
         self.folder, self.name = folder, name
         self.home = folder / "there"
         self.home.mkdir(parents=True)
@@ -46,7 +46,7 @@ class FarMachine:
             self._keygen(key)
         (folder / "authorized").write_bytes((folder / "mine.pub").read_bytes())
         (folder / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+            f"Port {self.port}\nListenAddress {listen}\nHostKey {folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             "MaxStartups 100\nMaxSessions 100\nPermitRootLogin yes\nPrintMotd no\n"
         )

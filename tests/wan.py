@@ -3,8 +3,9 @@
     unshare --net --mount --kill-child python -m tests.wan plan.json -- command…
 
 runs a command in a namespace where every host of the plan is reached through a TUN device: {"HOST":
-{"rtt_ms": 60, "loss": 0.1}}, or {"HOST": null} for a black hole. The namespace has no name, so nothing is
-left when its processes end, however they end.
+{"rtt_ms": 60, "loss": 0.1, "mbit": 100}}, or {"HOST": null} for a black hole. `mbit` is the rate of each
+direction, with a queue of 100 ms before it, beyond which packets are lost. The namespace has no name, so
+nothing is left when its processes end, however they end.
 
 A packet that leaves through the device is held for half the round trip, then comes back with source and
 destination exchanged, so that this computer answers itself: no checksum changes, and both directions pass.
@@ -33,6 +34,7 @@ from pathlib import Path
 HERE, FIRST = "10.77.0.1", ipaddress.IPv4Address("10.78.0.1")
 _TUNSETIFF, _TUN, _NO_INFO = 0x400454CA, 0x0001, 0x1000
 _MS_BIND = 4096
+_QUEUE_SECONDS = 0.1
 
 
 def why_not() -> str:
@@ -54,7 +56,9 @@ def why_not() -> str:
     return ""
 
 
-def run(plan: dict[str, dict[str, float] | None], command: list[str], env: dict[str, str]) -> str:
+def run(
+    plan: dict[str, dict[str, float] | None], command: list[str], env: dict[str, str], seconds: float = 120
+) -> str:
     """What the command prints inside such a network. Raises CalledProcessError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
@@ -74,7 +78,7 @@ def run(plan: dict[str, dict[str, float] | None], command: list[str], env: dict[
             [*words, *command],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
             env=env,
             cwd=Path(__file__).parents[1],
         )
@@ -88,12 +92,13 @@ class Wan:
         self.seeded = random.Random(5)
         self.waiting: list[tuple[float, int, bytes]] = []
         self.count = 0
+        self.free: dict[bytes, float] = {}  # by direction, its address and port: when its line is free again
         self.tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.tun, _TUNSETIFF, struct.pack("16sH", b"wan0", _TUN | _NO_INFO))
         for words in (
             "link set lo up",
             f"addr add {HERE}/32 dev wan0",
-            "link set wan0 up",
+            "link set wan0 mtu 9000 up",  # fewer packets: each is carried by this program
             "route add 10.78.0.0/16 dev wan0",
         ):
             subprocess.run(["ip", *words.split()], check=True)
@@ -131,7 +136,15 @@ class Wan:
             return
         back = packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
         self.count += 1
-        heapq.heappush(self.waiting, (time.perf_counter() + link["rtt_ms"] / 2000, self.count, back))
+        sent = time.perf_counter()
+        if rate := link.get("mbit"):
+            begin = 4 * (packet[0] & 0x0F)
+            way = packet[16:20] + packet[begin + 2 : begin + 4]  # of TCP and UDP: where it goes
+            begins = max(sent, self.free.get(way, 0.0))
+            if begins - sent > _QUEUE_SECONDS:
+                return
+            self.free[way] = sent = begins + 8 * len(packet) / (1e6 * rate)
+        heapq.heappush(self.waiting, (sent + link["rtt_ms"] / 2000, self.count, back))
 
 
 def main(plan: str, command: list[str]) -> int:
