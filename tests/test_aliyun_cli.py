@@ -76,6 +76,22 @@ def test_an_interruption_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     assert (now.id != machine.id, now.strategy) == (True, "NoSpot")
 
 
+def test_a_watcher_elsewhere_is_lent_the_keys_that_it_needs(cloud: FakeEcs, ask: Ask) -> None:
+    """It went off without any, and looked after nothing."""
+    well(ask("up", "tower", "--gpu", "T4", "--market", "on-demand"))
+    well(ask("up", "blue", "--gpu", "A10"))
+    lacks = ask("watch", "--on", "tower", "--yes")
+    assert lacks.returncode == 5, lacks.stderr
+    assert "tower has no Alibaba Cloud credentials" in lacks.stderr
+    sent = well(ask("watch", "--on", "tower", "--send-credentials", "--yes"))
+    assert "It uses the Alibaba Cloud access key LTAIfake…, which was sent there" in sent.stdout
+    with cloud.world.lock:
+        [machine] = [one for one in cloud.world.every("instance") if one.strategy == "SpotAsPriceGo"]
+        life.reclaim(cloud.world, machine)
+    log = ("ssh", "tower", "--", "cat .hotdesk/watcher/state/watcher.log")
+    wait_until(lambda: "✓ starting the machine" in ask(*log).stdout, 120.0)
+
+
 @pytest.mark.long
 def test_a_few_kills(tmp_path: Path) -> None:
     """`python -m tests.aliyun_storm` is as many as there is time for."""

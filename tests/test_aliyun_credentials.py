@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.aliyun.credentials import find, has_credentials, home_region
+from hotdesk.providers.aliyun.credentials import LENT, find, has_credentials, home_region, lend, own
+from hotdesk.providers.aliyun.settings import Settings
 
 AK = {
     "name": "work",
@@ -160,6 +161,27 @@ def test_the_old_credentials_file_is_read_too(home: Path) -> None:
     said, errors = elsewhere()
     assert said[0] == "LTAIini i "
     assert errors == ""
+
+
+def test_lent_keys_are_those_of_this_computer_and_come_before_all_others(
+    config: Config, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the desk there may be another account, and the profile of the settings is none of that machine's."""
+    file = config(AK, STS)
+    settings = Settings(profile="short")
+    assert own(settings) == f"its own (the profile 'short' of {file})"
+    sent = lend(settings)
+    assert sent.label == "the Alibaba Cloud access key STS.s…"
+    lent = home / "aliyun"
+    lent.write_text(sent.body)
+    config({**AK, "access_key_id": "LTAIother"})
+    assert own(settings) == "", "there is no such profile there"
+    monkeypatch.setenv(LENT, str(lent))
+    assert find("short")()[:3] == find()()[:3] == ("STS.s", "s", "t")
+    assert has_credentials()
+    lent.write_text("{}")
+    with pytest.raises(Refused, match="cannot be read: KeyError"):
+        find()
 
 
 def test_the_first_use_with_plain_keys_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.core.model import Desk, Goal
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import session
-from hotdesk.providers.aws.account import HOME, Account
+from hotdesk.providers.aws.account import HOME, Account, lend, own
 from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.state.store import Store
@@ -464,6 +464,23 @@ def test_a_watcher_takes_a_new_session_before_the_old_one_is_over(
     account.renew()
     assert account.ec2(REGION) is not before
     assert next(codes, None) is None
+
+
+def test_what_is_lent_is_the_profile_of_the_settings_at_a_desk_that_has_none_of_that_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings are sent along: botocore refused their profile, and the watcher there did nothing."""
+    (home / ".aws").mkdir()
+    configured(home, "[profile work]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = x\n")
+    settings = Settings(profile="work")
+    assert own(settings) == "its own (config-file)"
+    sent = lend(settings)
+    shutil.rmtree(home / ".aws")
+    assert own(settings) == ""
+    (home / "aws").write_text(sent.body)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws"))
+    for profile in ("work", ""):
+        assert Account(Settings(profile=profile)).who == "AKIAIOSFODNN7EXAMPLE"
 
 
 # ---- other sessions ----------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_each_cloud_has_what_its_users_are_told() -> None:
         module, _, name = cloud.factory.partition(":")
         assert (module, name) != ("", "")
         assert not cloud.requires or cloud.extra
+        assert not cloud.credentials or cloud.lent, "a watcher elsewhere needs them too"
 
 
 def test_the_section_of_a_cloud_is_checked_as_the_cloud_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ class OwnBill(Value, frozen=True):
 class Credentials(Value, frozen=True):
     """How a program at a desk comes by a cloud's credentials."""
 
-    own: str  # a line of Python that prints where a machine's own come from; nothing where it has none
+    own: str  # "module:function": where a machine's own come from, in words, by the cloud's settings; or ""
     variable: str  # names the file that holds those sent there
     send: str  # "module:function": this computer's, as `Sent`, of the cloud's settings
     variables: tuple[str, ...] = ()  # settings of this computer that it needs as well; none is a secret

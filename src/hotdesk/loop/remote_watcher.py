@@ -228,6 +228,12 @@ def _send_variables(store: Store, host: WatcherHost, jobs: Sequence[Job]) -> Non
         host.line(f"umask 077; cat > state/variables/{job.id}.json", msgspec.json.encode(given))
 
 
+_OWN = (
+    "from hotdesk.config import load; from hotdesk.providers import registry;"
+    " from hotdesk.system import config_files"
+)
+
+
 def _agree(host: WatcherHost, name: str, lent: Credentials, sent: Sent | None) -> str:
     """Whose credentials for that cloud are used there: those sent, or its own."""
     desk = host.access.desk
@@ -235,7 +241,7 @@ def _agree(host: WatcherHost, name: str, lent: Credentials, sent: Sent | None) -
         host.line(f"umask 077; cat > {name}.new && mv {name}.new {name}", sent.body.encode())
         return f"{sent.label}, which was sent there ({THERE}/{name}, mode 0600)"
     host.line(f"rm -f {name}")
-    if own := host.run("-c", lent.own):
+    if own := host.run("-c", f"{_OWN}; print(registry.own({name!r}, load(config_files()).cloud({name!r})))"):
         return f"{own}: nothing was sent"
     raise NeedsDecision(
         f"{desk} has no {cloud(name).label} credentials, and hotdesk sends none unless you ask.",

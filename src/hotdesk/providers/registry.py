@@ -134,6 +134,12 @@ def lend(cloud: Cloud, settings: Any) -> Sent | None:
     return sent
 
 
+def own(name: str, settings: Any) -> str:
+    """Where this computer's own credentials for that cloud come from, in words; "" where it has none."""
+    lent = known(name).lent
+    return str(_named(lent.own)(settings)) if lent else ""
+
+
 def enter_machine(
     name: str, state: Path, settings: Any, address: Mapping[str, Any], *, key: str, ask: Callable[[str], bool]
 ) -> str:

@@ -1,7 +1,7 @@
 """Desks on Alibaba Cloud's ECS."""
 
 from hotdesk.core.billing.rates import Rates
-from hotdesk.core.clouds import Cloud, OwnBill
+from hotdesk.core.clouds import Cloud, Credentials, OwnBill
 from hotdesk.providers.aliyun.settings import NAME, Settings
 
 CLOUD = Cloud(
@@ -20,6 +20,13 @@ CLOUD = Cloud(
     settings=Settings,
     credentials="hotdesk.providers.aliyun.credentials:has_credentials",
     log_in="aliyun configure",
+    lent=Credentials(
+        own="hotdesk.providers.aliyun.credentials:own",
+        variable="HOTDESK_ALIYUN_KEYS",
+        send="hotdesk.providers.aliyun.credentials:lend",
+        variables=("ALIBABA_CLOUD_REGION_ID",),
+        advice="Give that desk a RAM role, or run `aliyun configure` there, with minimal permissions.",
+    ),
     caution="hotdesk.providers.aliyun.settings:caution",
     policy="hotdesk.providers.aliyun.iam:policy",
     prices="hotdesk.providers.aliyun.catalog:Prices",

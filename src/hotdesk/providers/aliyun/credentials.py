@@ -15,15 +15,21 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hotdesk.core.clouds import Sent
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.providers.aliyun.signing import Keys
 from hotdesk.system import install_line
 
+if TYPE_CHECKING:
+    from hotdesk.providers.aliyun.settings import Settings
+
 _ID, _SECRET = "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 _TOKEN, _PROFILE = "ALIBABA_CLOUD_SECURITY_TOKEN", "ALIBABA_CLOUD_PROFILE"
 _OIDC = ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", "ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN")
+#: The file of keys that the owner of this desk lent to the watcher on it (`hotdesk watch --on`).
+LENT = "HOTDESK_ALIYUN_KEYS"
 _URI, _REGION = "ALIBABA_CLOUD_CREDENTIALS_URI", "ALIBABA_CLOUD_REGION_ID"
 _DMI = Path("/sys/class/dmi/id/product_name")
 
@@ -34,7 +40,7 @@ KEYS = f"export {_ID}=… {_SECRET}=…   # or: {LOG_IN}"
 def has_credentials() -> bool:
     """Whether there are credentials where Alibaba Cloud's own tools look. No request, no import."""
     files = _config_file(), _ini_file()
-    told = any(os.environ.get(name) for name in (_ID, _PROFILE, _OIDC[0], _URI))
+    told = any(os.environ.get(name) for name in (LENT, _ID, _PROFILE, _OIDC[0], _URI))
     return told or any(file.is_file() for file in files)
 
 
@@ -42,8 +48,10 @@ def find(profile: str = "") -> Callable[[], Keys]:
     """A function that returns the keys to sign the next request with; they may be renewed in between.
 
     `profile`: that one alone. Raises `Refused` (denied) if there are none or they cannot be used, `Missing`
-    without the package that they need.
+    without the package that they need. Keys that were lent for this process come before all others.
     """
+    if lent := os.environ.get(LENT, ""):
+        return _of_lender(Path(lent))
     if named := profile or os.environ.get(_PROFILE, ""):
         return _of_profile(named)
     if os.environ.get(_ID) or os.environ.get(_SECRET):
@@ -71,6 +79,33 @@ def home_region(profile: str = "") -> str:
     except Refused:
         return ""
     return str(found.get("region_id") or "")
+
+
+def lend(settings: Settings) -> Sent:
+    """The keys that this computer uses now, as a file of them. Raises `Refused`, `Missing`."""
+    keys = find(settings.profile)()
+    told = {"id": keys.id, "secret": keys.secret, "token": keys.token}
+    return Sent(label=f"the Alibaba Cloud access key {keys.id[:8]}…", body=json.dumps(told))
+
+
+def own(settings: Settings) -> str:
+    """Where this computer's own keys come from, in words; "" where none can be used."""
+    try:
+        return f"its own ({find(settings.profile)().source})"
+    except (Missing, Refused):
+        return ""
+
+
+def _of_lender(file: Path) -> Callable[[], Keys]:
+    try:
+        told = json.loads(file.read_text("utf-8"))
+        keys = Keys(str(told["id"]), str(told["secret"]), str(told["token"]), f"{file}, which was sent here")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"${LENT} names {file}, which cannot be read: {type(error).__name__}: {error}."
+        raise _denied(
+            why, "hotdesk watch --stop --on NAME   # where it was sent from, and send it again"
+        ) from error
+    return lambda: keys
 
 
 def _of_environment() -> Callable[[], Keys]:

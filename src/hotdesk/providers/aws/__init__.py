@@ -32,9 +32,7 @@ CLOUD = Cloud(
     credentials="hotdesk.providers.aws.session:has_credentials",
     log_in="aws configure",
     lent=Credentials(
-        own="import boto3; c = boto3.Session().get_credentials(); m = c.method if c else ''; role = "
-        "m in ('iam-role', 'container-role'); "
-        "print('its own instance profile' if role else m and f'its own ({m})')",
+        own="hotdesk.providers.aws.account:own",
         variable="AWS_SHARED_CREDENTIALS_FILE",
         send="hotdesk.providers.aws.account:lend",
         variables=(

@@ -163,7 +163,10 @@ class Account:
 
 
 def lend(settings: Settings) -> Sent:
-    """The credentials that this computer uses, as a file of them. Raises `Refused`, `Missing`."""
+    """The credentials that this computer uses, as a file of them. Raises `Refused`, `Missing`.
+
+    They are those of the profile that the settings name, too: the settings are sent along.
+    """
     found = Account(settings).session.get_credentials()
     if found is None:
         raise none_found(settings.profile)
@@ -173,5 +176,21 @@ def lend(settings: Settings) -> Sent:
         "aws_secret_access_key": keys.secret_key,
         "aws_session_token": keys.token,
     }
-    body = "[default]\n" + "".join(f"{name} = {value}\n" for name, value in told.items() if value)
+    rows = "".join(f"{name} = {value}\n" for name, value in told.items() if value)
+    body = "".join(f"[{name}]\n{rows}" for name in dict.fromkeys(("default", settings.profile or "default")))
     return Sent(label=f"the AWS access key {keys.access_key[:8]}…", body=body)
+
+
+def own(settings: Settings) -> str:
+    """Where this computer's own credentials come from, in words; "" where none can be used."""
+    try:
+        found = Account(settings).session.get_credentials()
+    except (Missing, Refused):
+        return ""
+    if found is None:
+        return ""
+    return (
+        "its own instance profile"
+        if found.method in {"iam-role", "container-role"}
+        else f"its own ({found.method})"
+    )
