@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from hotdesk.core import clouds, wire
-from hotdesk.core.billing.observed import Sighting
-from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
+from hotdesk.core.billing.rates import Charge
 from hotdesk.core.billing.statement import NOT_COUNTED, Line
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Damaged, HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
-from hotdesk.core.model import Desk, Market, Offer, Seen, Value
+from hotdesk.core.model import Desk, Market, Offer, Value
 from hotdesk.core.money import Amount, judge, sums
 from hotdesk.core.ports import Biller, Clock, Housing
-from hotdesk.core.pricelist import is_shipped
-from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start, Told
+from hotdesk.core.steps import Act, Ask, Launch, Start, Told
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.billing.tally import Tally
+    from hotdesk.services.counting import Counting
 
-ASKED_SECONDS = 3 * 86_400.0  # for so long a machine that went unseen is worth asking about
 WARN_SHARE = 0.8  # of the month's budget
 Steps = list[tuple[float, float]]
 
@@ -80,6 +78,12 @@ class Billing:
     over_budget: bool
     fleets: Callable[[], list[Charge]] = list  # what machines of sweeps have cost
 
+    @cached_property
+    def _counting(self) -> Counting:
+        from hotdesk.services.counting import Counting
+
+        return Counting(store=self.store, clock=self.clock, clouds=self.clouds)
+
     @property
     def limit_usd(self) -> float:
         """Of a month; 0: none."""
@@ -90,39 +94,49 @@ class Billing:
 
         `compare`: a cloud whose own bill of this month is asked for as well, see `billed`.
         """
-        from hotdesk.core.billing import statement
+        from hotdesk.core.billing.tally import lines
 
-        bill = [c for c in self.bill() if name in (None, c.desk)]
-        _, besides = sums(c.as_told(c.usd(0.0, math.inf)) for c in bill)
-        monthly = (c.as_told(c.usd_per_hour * HOURS_PER_MONTH) for c in bill if c.is_stored)
-        stored, stored_besides = sums(monthly)
-        bill = [c for c in bill if c.is_in_dollars]
-        prices, now = self.spot_prices(bill), self.clock.now()
-        theirs = self.billed(compare, statement.month_began(now)) if compare else {}
-        there = [c for c in bill if c.provider in {compare, ""}] if compare else []
-        desks = sorted({c.desk for c in there} | theirs.keys()) if name is None or not compare else [name]
-        shipped = [c.offer.price_time for c in bill if c.offer and is_shipped(c.offer.source)]
+        there = [t for t in self._tallies(by) if name in (None, t.desk)]
+        now = self.clock.now()
+        spot = [charge for t in there for charge in t.spot_at(now)]
+        prices = self.spot_prices(spot)
+        bill = lines(there, now, by=by, prices=prices)
+        _, besides = sums((0.0, amount) for t in there for amount in t.besides_at(now))
+        _, stored_besides = sums((0.0, amount) for t in there for amount in t.stored_besides)
         return Statement(
-            lines=tuple(statement.lines(bill, now, by=by, prices=prices)),
-            this_month_usd=statement.this_month(bill, now, prices),
+            lines=tuple(bill),
+            this_month_usd=_this_month(bill, now),
             budget_usd=self.limit_usd or None,
-            stored_usd_per_month=stored,
+            stored_usd_per_month=sum(t.stored for t in there),
             stored_here=self._here(name),
-            at_launch_prices=tuple(
-                sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
+            at_launch_prices=tuple(sorted({c.desk for c in spot if c.offer and c.offer.key not in prices})),
+            compute_price_time=min(
+                (t.compute_price_time for t in there if t.compute_price_time), default=None
             ),
-            compute_price_time=min((at for at in shipped if at), default=None),
-            storage_price_time=min((c.price_time for c in bill if c.price_time), default=None),
+            storage_price_time=min(
+                (t.storage_price_time for t in there if t.storage_price_time), default=None
+            ),
             besides=besides,
             stored_besides=stored_besides,
-            compared=tuple(
-                Compared(
-                    desk=desk,
-                    here=statement.this_month([c for c in there if c.desk == desk], now, prices),
-                    theirs=theirs.get(desk, 0.0),
-                )
-                for desk in desks
-            ),
+            compared=self._compared(compare, name) if compare else (),
+        )
+
+    def _compared(self, provider: str, name: str | None) -> tuple[Compared, ...]:
+        """This month by desk, here and by the cloud's own bill."""
+        from hotdesk.core.billing import statement
+
+        bill = [c for c in self.bill() if name in (None, c.desk) and c.is_in_dollars]
+        prices, now = self.spot_prices(bill), self.clock.now()
+        theirs = self.billed(provider, statement.month_began(now))
+        there = [c for c in bill if c.provider in {provider, ""}]
+        desks = sorted({c.desk for c in there} | theirs.keys()) if name is None else [name]
+        return tuple(
+            Compared(
+                desk=desk,
+                here=statement.this_month([c for c in there if c.desk == desk], now, prices),
+                theirs=theirs.get(desk, 0.0),
+            )
+            for desk in desks
         )
 
     def _here(self, name: str | None) -> dict[str, int]:
@@ -136,69 +150,17 @@ class Billing:
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.core.billing.charges import charges
+        return self._counting.charges() + self.fleets()
 
-        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
-        surveys = {name: self.clouds.survey(name) for name in {d.provider for d in known.values()}}
-        rows: dict[str, list[Row]] = {name: [] for name in known}
-        for row in self.store.rows(limit=10_000_000):
-            rows.setdefault(row.desk, []).append(row)
-        rates = self._rates([row for mine in rows.values() for row in mine], surveys)
-        self._ask_for_ends(surveys, now)
-        seen_before: dict[str, list[Sighting]] = {name: [] for name in rows}
-        for thing in self.store.sighted():
-            seen_before.setdefault(thing.desk, []).append(thing)
-        bill: list[Charge] = []
-        for name, mine in rows.items():
-            desk = known.get(name)
-            seen = surveys[desk.provider].of(name) if desk else Seen()
-            bill += charges(
-                name,
-                mine,
-                now,
-                seen,
-                rates=rates,
-                provider=desk.provider if desk else "",
-                sighted=seen_before[name],
-            )
-        return bill + self.fleets()
+    def _tallies(self, by: str) -> list[Tally]:
+        """The same, added up by desk."""
+        from hotdesk.core.billing.tally import tally
 
-    def _ask_for_ends(self, in_use: Collection[str], now: float) -> None:
-        """Of spot machines that ended lately and unseen, a cloud may still know when."""
-        lately = [t for t in self.store.sighted() if t.ended_unseen and now - t.gone < ASKED_SECONDS]
-        for provider in in_use:
-            cloud = self.clouds.provider(provider)
-            unseen = {thing.id: thing for thing in lately if thing.provider == provider}
-            if unseen and isinstance(cloud, Biller):
-                with contextlib.suppress(Refused, HotdeskError, OSError):
-                    told = cloud.ended(list(unseen))
-                    self.store.amend(unseen[id_].ran_until(at) for id_, at in told.items() if id_ in unseen)
-
-    def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
-        """What each cloud charges, in each region that occurs in these rows. A cloud `in_use` is asked."""
-        regions: dict[str, set[str]] = {}
-        for row in rows:
-            match row.step:
-                case Launch(order=order):
-                    regions.setdefault(order.offer.provider, set()).add(order.offer.region)
-                case Bake(order=bake):
-                    regions.setdefault("", set()).add(bake.region)
-                case Copy(region=region):
-                    regions.setdefault("", set()).add(region)
-        unsaid = regions.pop("", set())
-        known = clouds.rates()
-        rates = dict(known)
-        for provider in known.keys() & regions.keys():
-            cloud = self.clouds.provider(provider)
-            if isinstance(cloud, Biller):
-                told = cloud.storing(regions[provider] | unsaid, ask=provider in in_use)
-                rates |= {
-                    f"{provider}/{region}": msgspec.structs.replace(
-                        known[provider], **msgspec.structs.asdict(price)
-                    )
-                    for region, price in told.items()
-                }
-        return rates
+        now, fleets = self.clock.now(), dict[str, list[Charge]]()
+        for charge in self.fleets():
+            fleets.setdefault(charge.desk, []).append(charge)
+        machines = [tally(name, partial(_as_of, mine), now, by) for name, mine in fleets.items()]
+        return self._counting.tallies(by) + machines
 
     def spot_prices(self, bill: Sequence[Charge], *, ask: bool = True) -> dict[str, Steps]:
         """What spot cost at each time that the bill speaks of, by offer key.
@@ -292,12 +254,14 @@ class Billing:
         self.config.need("defaults")
         if not (limit := self.limit_usd):
             return ""
-        from hotdesk.core.billing.statement import this_month
+        from hotdesk.core.billing.tally import lines
 
-        bill = self.bill()
-        for told in (*(c.as_told(1.0)[1] for c in bill), *(o.told_per_hour for o in offers)):
+        there = self._tallies("month")
+        for told in (*(a for t in there for a in t.besides), *(o.told_per_hour for o in offers)):
             judge(told, f"This month's budget of ${limit:,.2f}")
-        spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))
+        now = self.clock.now()
+        prices = self.spot_prices([c for t in there for c in t.spot_at(now)], ask=False)
+        spent = _this_month(lines(there, now, by="month", prices=prices), now)
         said = f"${spent:,.2f} of this month's budget of ${limit:,.2f} is spent."
         if spent >= limit:
             raise NotAllowed(
@@ -367,6 +331,17 @@ class Billing:
             return False
         live = self.clouds.seen(desk).live
         return live is None or not powered(live) or live.chosen_for < desk.generation
+
+
+def _as_of(bill: list[Charge], now: float) -> list[Charge]:
+    """The same at any time: it is of now, and not kept."""
+    return bill
+
+
+def _this_month(lines: Iterable[Line], now: float) -> float:
+    """What lines of days or months come to since the month began."""
+    month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+    return sum(line.usd for line in lines if line.period.startswith(month))
 
 
 def _no_bill(cloud: clouds.Cloud) -> Missing:

@@ -19,7 +19,8 @@ from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer
 from hotdesk.system import locked, upgrade_line
 
 #: Of sightings; only a query that says the same as an index is answered by it.
-NOT_GONE = "json_extract(CAST(body AS TEXT), '$.gone') IS NULL"
+GONE = "json_extract(CAST(body AS TEXT), '$.gone')"
+NOT_GONE = f"{GONE} IS NULL"
 CHARGED_WHILE_OFF = "json_extract(CAST(body AS TEXT), '$.charged_while_off')"
 
 #: One script per version of the file; a new version appends a script and never changes an old one.
@@ -55,6 +56,12 @@ MIGRATIONS = (
     f"""
     CREATE INDEX sightings_not_gone ON sightings (desk) WHERE {NOT_GONE};
     CREATE INDEX sightings_charged_while_off ON sightings (desk) WHERE {CHARGED_WHILE_OFF};
+    """,
+    f"""
+    -- Raised by what is more than another look at a thing that is there as before.
+    ALTER TABLE sightings ADD COLUMN change INTEGER NOT NULL DEFAULT 1;
+    CREATE INDEX sightings_change ON sightings (change, desk);
+    CREATE INDEX sightings_gone ON sightings ({GONE}) WHERE NOT ({NOT_GONE});
     """,
 )
 

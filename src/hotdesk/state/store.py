@@ -18,14 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.billing.observed import Sighting, merged, news
+from hotdesk.core.billing.observed import Sighting, merged, news, only_later
 from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, Variables, job_id
 from hotdesk.core.lifecycle.history import Past, Unread
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import Done, Entry, Outcome, Row
 from hotdesk.state import variables
-from hotdesk.state.database import CHARGED_WHILE_OFF, NOT_GONE, StateFile
+from hotdesk.state.database import CHARGED_WHILE_OFF, GONE, NOT_GONE, StateFile
 from hotdesk.system import flock, is_locked
 
 _desk = msgspec.json.Decoder(Desk)
@@ -40,6 +40,13 @@ _LOGIN = (
     " AND json_extract(CAST(outcome AS TEXT), '$.status') = 'done'"
 )
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
+
+
+class Changes(msgspec.Struct, frozen=True, array_like=True):
+    """How far a reader has read: the numbers of the last change that it knows of."""
+
+    journal: int = 0
+    sightings: int = 0
 
 
 class Store:
@@ -182,12 +189,20 @@ class Store:
         with self._complaints():
             return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
 
-    def changed_desks(self, change: int) -> tuple[int, set[str]]:
-        """The desks of which a row began or ended after `change`, and the number for the next call."""
+    def changed_desks(self, known: Changes) -> tuple[Changes, set[str], set[str]]:
+        """What is known after this call; the desks with later rows, and those with later sightings.
+
+        Another look at a thing that is there as before is no change.
+        """
+        query = "SELECT desk, max(change) FROM {} WHERE change > ? GROUP BY desk"
         with self._complaints():
-            query = "SELECT desk, max(change) FROM journal WHERE change > ? GROUP BY desk"
-            found = dict(self._db.execute(query, (change,)))
-            return max(found.values(), default=change), set(found)
+            rows = dict(self._db.execute(query.format("journal"), (known.journal,)))
+            seen = dict(self._db.execute(query.format("sightings"), (known.sightings,)))
+            newest = Changes(
+                journal=max(rows.values(), default=known.journal),
+                sightings=max(seen.values(), default=known.sightings),
+            )
+            return newest, set(rows), set(seen)
 
     def changed(self, change: int) -> tuple[int, list[Row]]:
         """Rows begun or ended after `change`, and the number for the next call. Used by `log -f`."""
@@ -214,6 +229,21 @@ class Store:
                 found.setdefault(thing.desk, []).append(thing)
         return found
 
+    def not_gone(self) -> dict[str, list[Sighting]]:
+        """By desk, what was there at the last look that would have shown it."""
+        found: dict[str, list[Sighting]] = {}
+        with self._complaints():
+            for (body,) in self._db.execute(f"SELECT body FROM sightings WHERE {NOT_GONE} ORDER BY id"):
+                thing = _sighting.decode(body)
+                found.setdefault(thing.desk, []).append(thing)
+        return found
+
+    def gone_since(self, at: float) -> list[Sighting]:
+        """What was found to be gone after that time."""
+        query = f"SELECT body FROM sightings WHERE NOT ({NOT_GONE}) AND {GONE} > ? ORDER BY id"
+        with self._complaints():
+            return [_sighting.decode(body) for (body,) in self._db.execute(query, (at,))]
+
     def _seen_before(self, names: Collection[str], ids: Iterable[str]) -> dict[str, Sighting]:
         """The sightings of these desks that a survey with these resources may add to."""
         query = f"SELECT body FROM sightings WHERE {NOT_GONE}"
@@ -237,12 +267,16 @@ class Store:
     def amend(self, things: Iterable[Sighting]) -> None:
         """Merge sightings into the recorded ones. A failure to write is ignored."""
         with contextlib.suppress(HotdeskError), self._complaints(), self._transaction():
+            (newest,) = self._db.execute("SELECT max(change) FROM sightings").fetchone()
             for thing in things:
-                row = self._db.execute("SELECT body FROM sightings WHERE id = ?", (thing.id,)).fetchone()
-                known = merged(_sighting.decode(row[0]), thing) if row else thing
-                body = _encode(known)
+                query = "SELECT body, change FROM sightings WHERE id = ?"
+                row = self._db.execute(query, (thing.id,)).fetchone()
+                old = _sighting.decode(row[0]) if row else None
+                known = merged(old, thing) if old else thing
+                change = row[1] if old and only_later(old, known) else (newest or 0) + 1
                 self._db.execute(
-                    "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)", (known.id, known.desk, body)
+                    "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?, ?)",
+                    (known.id, known.desk, _encode(known), change),
                 )
 
     # ---- jobs ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 from hotdesk.core import clouds
-from hotdesk.core.billing.observed import SeenRun, Sighting
+from hotdesk.core.billing.observed import SeenRun, Sighting, fresh
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates, rates_of
 from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
@@ -37,7 +37,7 @@ def charges(
     for row in rows:
         if not row.refused:
             lives.take(row)
-    lives.witness(sighted)
+    lives.witness(sighted if seen is None else fresh(sighted, seen, now))
     bill = _Bill(lives, now, seen)
     every = [*bill.machines(), *bill.stored(), *lives.copied, *_others(desk, lives.others, now)]
     return sorted(every, key=lambda c: (c.began, c.kind, c.id))
@@ -171,7 +171,7 @@ class _Bill:
             kind=kind,
             id=id_,
             began=span.began,
-            ended=max(span.ended, ended_least),
+            ended=min(max(span.ended, ended_least), self.now),
             usd_per_hour=usd_per_hour,
             offer=offer,
             sure_from=low,
@@ -238,14 +238,18 @@ def _offer(machine: Sighting) -> Offer:
     )
 
 
+def compute(rows: Iterable[Row], now: float, running: bool, sighted: Sequence[Sighting] = ()) -> list[Charge]:
+    """Compute charges of one desk's rows. `running`: whether a machine of it is on now."""
+    bill = charges("", rows, now, None if running else Seen(), sighted=sighted)
+    return [c for c in bill if c.kind == "compute"]
+
+
 def compute_usd(
     rows: Iterable[Row], now: float, running: bool, sighted: Sequence[Sighting] = (), *, nominal: bool = False
 ) -> float:
-    """Compute charges of one desk's rows, in US dollars. `running`: whether a machine of it is on now.
+    """The same, added up in US dollars.
 
     Without those that were told in a currency without a rate, unless `nominal`: for who turns them back.
     """
-    bill = (
-        c for c in charges("", rows, now, None if running else Seen(), sighted=sighted) if c.kind == "compute"
-    )
+    bill = compute(rows, now, running, sighted)
     return sum(c.usd(0.0, now) for c in bill if nominal or c.is_in_dollars)

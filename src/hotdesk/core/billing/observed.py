@@ -7,11 +7,12 @@ survey is evaluated, and only news is saved.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from hotdesk.core.model import Disk, Image, Instance, Market, Phase, Survey, Value
+from hotdesk.core.model import Disk, Image, Instance, Market, Phase, Seen, Survey, Value
 from hotdesk.core.money import Amount
 
 #: Maximum age of the record of an existing resource; that much of its time is uncertain.
@@ -105,6 +106,46 @@ def merged(old: Sighting, new: Sighting) -> Sighting:
         gone=_least(*(gone for gone in (old.gone, new.gone) if gone >= last)),
         runs=tuple(runs[at] for at in sorted(runs)),
     )
+
+
+def fresh(things: Iterable[Sighting], seen: Seen, now: float) -> list[Sighting]:
+    """The same records, with this look at the desk as the last one at what it shows.
+
+    Records are up to `FRESH_SECONDS` old, so that not every look is written down.
+    """
+    there = {disk.id for disk in seen.disks} | {image.id for image in seen.images}
+    machines = {m.id: m for m in seen.machines if m.phase is not Phase.ENDING}
+    found = []
+    for old in things:
+        new, machine = old, machines.get(old.id)
+        if old.first and not old.gone and (machine or old.id in there):
+            new = replace(old, last=max(old.last, now))
+            if machine and machine.phase in _ON:
+                runs = (_until(r, now) if r.started_at == machine.started_at else r for r in old.runs)
+                new = replace(new, runs=tuple(runs))
+        found.append(new)
+    return found
+
+
+def _until(run: SeenRun, now: float) -> SeenRun:
+    return replace(run, on_last=max(run.on_last, now)) if run.on_first and not run.off_at else run
+
+
+def is_shown(thing: Sighting, seen: Seen) -> bool:
+    """Whether `fresh` makes up for all that further looks at this thing can add to its record."""
+    [new] = fresh([thing], seen, math.inf)
+    return new.last == math.inf and all(run.on_last == math.inf or run.off_at for run in new.runs)
+
+
+def only_later(old: Sighting, new: Sighting) -> bool:
+    """Whether another look at the same thing has told no more than that it is still there, as before."""
+    if old.gone or len(old.runs) != len(new.runs):
+        return False
+    runs = (
+        replace(a, on_last=b.on_last) if a.on_first and not a.off_at else a
+        for a, b in zip(old.runs, new.runs, strict=True)
+    )
+    return replace(old, last=new.last, runs=tuple(runs)) == new
 
 
 def _new(thing: Instance | Disk | Image) -> Sighting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,7 @@ from hotdesk.core.billing.rates import Charge, Prices
 from hotdesk.core.model import Value
 
 KINDS = ("compute", "disk", "image", "address", "transfer")
+LEFT_ON = "left_on"
 #: What a cloud charges and no journal shows; printed with every bill.
 NOT_COUNTED = ("transfer to the internet (not measured)", "taxes")
 
@@ -32,6 +34,67 @@ class Line(Value, frozen=True):
         return self.compute + self.disk + self.image + self.address + self.transfer
 
 
+class Sums:
+    """Money by desk and by day or month, from `since` until now."""
+
+    def __init__(self, since: float, now: float, by: str) -> None:
+        self._periods = list(_periods(since, now, by))
+        self._places = {period: n for n, (period, _, _) in enumerate(self._periods)}
+        self._by: dict[tuple[str, int], _Sum] = {}
+
+    def add(self, charge: Charge, prices: Prices | None = None) -> None:
+        for n, since, until in _within(self._periods, charge.began, charge.ended):
+            part = charge.usd(since, until, prices)
+            self._of(charge.desk, n).add(charge.kind, part, at_most=charge.at_most)
+
+    def grow(
+        self, desk: str, kind: str, usd_per_hour: float, since: float, until: float, *, at_most: bool = False
+    ) -> None:
+        """Something went on between these two times; `kind` LEFT_ON: something could have."""
+        for n, began, ended in _within(self._periods, since, until):
+            part = usd_per_hour * max(0.0, min(until, ended) - max(since, began)) / 3600
+            self._of(desk, n).add(kind, part, at_most=at_most)
+
+    def gaps(self, bill: Sequence[Charge]) -> Charge | None:
+        """What one desk's machines would have cost between their runs, at each one's price; the last run."""
+        compute = sorted((c for c in bill if c.kind == "compute"), key=lambda c: c.began)
+        for c, later in itertools.pairwise(compute):
+            self.grow(c.desk, LEFT_ON, c.usd_per_hour, c.ended, later.began)
+        return compute[-1] if compute else None
+
+    def take(self, line: Line) -> None:
+        """What was summed up before."""
+        mine = self._of(line.desk, self._places[line.period])
+        for kind in KINDS:
+            mine.usd[kind] += getattr(line, kind)
+        mine.usd[LEFT_ON] += line.left_on - line.compute
+        mine.at_most |= line.at_most
+
+    def lines(self) -> list[Line]:
+        """All of it, oldest first."""
+        found = []
+        for (desk, n), mine in self._by.items():
+            if any(mine.usd.values()):
+                of = {**mine.usd, LEFT_ON: mine.usd[LEFT_ON] + mine.usd["compute"]}
+                found.append(Line(desk=desk, period=self._periods[n][0], at_most=mine.at_most, **of))
+        return sorted(found, key=lambda line: (line.period, line.desk))
+
+    def _of(self, desk: str, n: int) -> _Sum:
+        if (mine := self._by.get((desk, n))) is None:
+            mine = self._by[desk, n] = _Sum()
+        return mine
+
+
+class _Sum:
+    def __init__(self) -> None:
+        self.usd = dict.fromkeys((*KINDS, LEFT_ON), 0.0)
+        self.at_most = False
+
+    def add(self, kind: str, usd: float, *, at_most: bool) -> None:
+        self.usd[kind] += usd
+        self.at_most |= at_most and bool(usd)
+
+
 def lines(
     bill: Sequence[Charge], now: float, *, by: str = "month", prices: Prices | None = None
 ) -> list[Line]:
@@ -39,30 +102,13 @@ def lines(
     by_desk: dict[str, list[Charge]] = {}
     for charge in bill:
         by_desk.setdefault(charge.desk, []).append(charge)
-    found = [line for desk, mine in by_desk.items() for line in _lines_of(desk, mine, now, by, prices)]
-    return sorted(found, key=lambda line: (line.period, line.desk))
-
-
-def _lines_of(
-    desk: str, bill: Sequence[Charge], now: float, by: str, prices: Prices | None
-) -> Iterator[Line]:
-    periods = list(_periods(min(c.began for c in bill), now, by))
-    usd = [dict.fromkeys(KINDS, 0.0) for _ in periods]
-    at_most = [False for _ in periods]
-    for c in bill:
-        for n, since, until in _within(periods, c.began, c.ended):
-            part = c.usd(since, until, prices)
-            usd[n][c.kind] += part
-            at_most[n] |= bool(part) and c.at_most
-    left_on = [of["compute"] for of in usd]
-    compute = sorted((c for c in bill if c.kind == "compute"), key=lambda c: c.began)
-    for c, later in zip(compute, [*compute[1:], None], strict=False):  # the gap after each run, at its price
-        end = later.began if later else now
-        for n, since, until in _within(periods, c.ended, end):
-            left_on[n] += c.usd_per_hour * max(0.0, min(end, until) - max(c.ended, since)) / 3600
-    for n, (period, _, _) in enumerate(periods):
-        if any(usd[n].values()) or left_on[n]:
-            yield Line(desk=desk, period=period, left_on=left_on[n], at_most=at_most[n], **usd[n])
+    sums = Sums(min((c.began for c in bill), default=now), now, by)
+    for desk, mine in by_desk.items():
+        for charge in mine:
+            sums.add(charge, prices)
+        if last := sums.gaps(mine):
+            sums.grow(desk, LEFT_ON, last.usd_per_hour, last.ended, now)
+    return sums.lines()
 
 
 def _within(
@@ -88,7 +134,8 @@ def _periods(since: float, until: float, by: str) -> Iterator[tuple[str, float, 
         end = start + datetime.timedelta(days=days)
         if by == "month":
             end = end.replace(day=1)
-        yield start.strftime("%Y-%m" if by == "month" else "%Y-%m-%d"), start.timestamp(), end.timestamp()
+        name = start.strftime("%Y-%m" if by == "month" else "%Y-%m-%d")
+        yield name, start.timestamp(), min(end.timestamp(), until)
         start = end
 
 
