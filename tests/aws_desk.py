@@ -112,8 +112,9 @@ def _account(url: str, settings: Settings) -> Account:
     key = (url, settings.profile)
     if key not in _sessions:
         made = _sessions[key] = Account(settings)
-        made.session.events.register("before-call", partial(_tell, url, "before"))
-        made.session.events.register("after-call", partial(_tell, url, "after"))
+        events = made.session.get_component("event_emitter")
+        events.register("before-call", partial(_tell, url, "before"))
+        events.register("after-call", partial(_tell, url, "after"))
     account = Account(settings)
     account._session, account._clients = _sessions[key]._session, _sessions[key]._clients
     return account

@@ -267,7 +267,7 @@ def test_boto3_is_named_where_it_is_missing(
     if words[0] in {"ls", "down", "doctor"}:
         with Store(Path(os.environ["HOTDESK_STATE"])) as store:
             store.put(Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="aws"))
-    done = ask(*words, PYTHONPATH=without(tmp_path, "boto3"))
+    done = ask(*words, PYTHONPATH=without(tmp_path, "botocore"))
     with Store(Path(os.environ["HOTDESK_STATE"])) as store:
         store.remove("blue")  # nobody is to look for it at AWS once the test is over
     text = done.stdout + done.stderr
@@ -279,7 +279,7 @@ def test_boto3_is_named_where_it_is_missing(
 
 def test_gc_names_the_cloud_that_it_could_not_look_at(ask: Ask, home: Path, tmp_path: Path) -> None:
     configured(home, LOGIN)
-    done = ask("gc", PYTHONPATH=without(tmp_path, "boto3"))
+    done = ask("gc", PYTHONPATH=without(tmp_path, "botocore"))
     assert done.returncode == 5
     assert "Nothing is left over" not in done.stdout
     assert "aws was not looked at: AWS needs boto3, which is not installed here." in done.stderr
@@ -544,7 +544,8 @@ def test_the_region_is_the_one_that_aws_itself_would_take(
     account = Account(Settings(regions=tuple(said_by[n] for n in ("settings",) if n in said_by)))
     assert account.home == wanted
     # The services that give a session are asked there, too.
-    assert account.session.region_name == said_by.get("AWS_REGION", account.session.region_name)
+    region = account.session.get_config_variable("region")
+    assert region == said_by.get("AWS_REGION", region)
 
 
 # ---- what is no matter of credentials ----------------------------------------------------------------
@@ -579,7 +580,7 @@ def test_only_what_may_be_the_network_is_called_so() -> None:
 
 
 def test_without_boto3_a_session_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.setitem(sys.modules, "botocore", None)
     with pytest.raises(Missing) as caught:
         session.open_session()
     assert caught.value.fix == install_line("aws")

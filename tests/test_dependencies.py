@@ -108,7 +108,7 @@ def test_nothing_is_imported_that_is_not_locked() -> None:
                 top = name.partition(".")[0]
                 if top not in sys.stdlib_module_names | {"hotdesk"}:
                     foreign.setdefault(top, file.relative_to(ROOT))
-    assert {"click", "msgspec", "boto3"} <= foreign.keys()
+    assert {"click", "msgspec", "botocore"} <= foreign.keys()
     for top, file in foreign.items():
         made_by = {AUDIT.canonical(name) for name in makers.get(top, [top])}
         machine = top in OF_THE_MACHINE and file.parts[2] == "guest"

@@ -1,6 +1,6 @@
 """An AWS account: its session and its clients by region.
 
-boto3 is imported on first use. There is one Session, and per region one client that retries once (for
+botocore is imported on first use. There is one session, and per region one client that retries once (for
 reading) and one that never retries (for changes: an unknown outcome must reach the journal, and "sold out"
 must reach the planner at once). Backoff when AWS is throttling is the loop's task, which also reports it.
 """
@@ -23,7 +23,7 @@ from hotdesk.providers.cloud.kept import DAY, Recalled
 from hotdesk.system import SystemClock
 
 if TYPE_CHECKING:
-    import boto3
+    import botocore.session
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Account:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.recalled = Recalled(None, "", SystemClock())  # in this process only, unless the provider shares
-        self._session: boto3.Session | None = None
+        self._session: botocore.session.Session | None = None
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._lock = threading.RLock()
         self._tries = 0  # failed attempts to open a session
@@ -58,10 +58,10 @@ class Account:
         self._regions: tuple[str, ...] = ()
 
     @property
-    def session(self) -> boto3.Session:
+    def session(self) -> botocore.session.Session:
         return self._open(self._tries)
 
-    def _open(self, tries: int) -> boto3.Session:
+    def _open(self, tries: int) -> botocore.session.Session:
         """The session, opened once.
 
         Threads that waited while another one's attempt failed (`_tries` has changed since `tries`) share its
@@ -98,7 +98,11 @@ class Account:
     def home(self) -> str:
         """The region for account-wide requests: the first in hotdesk.toml, else AWS_REGION, else
         AWS_DEFAULT_REGION, else the profile's, else us-east-1."""
-        return self.settings.regions[0] if self.settings.regions else self.session.region_name or HOME
+        return (
+            self.settings.regions[0]
+            if self.settings.regions
+            else self.session.get_config_variable("region") or HOME
+        )
 
     def client(self, service: str, region: str, *, retry: bool = True) -> Any:
         """A cached client. Without `retry`, no request is sent twice."""
@@ -106,7 +110,7 @@ class Account:
         if found := self._clients.get(key):
             return found
         tries = self._tries
-        with self._lock:  # making a client is not thread-safe in boto3, using one is
+        with self._lock:  # making a client is not thread-safe in botocore, using one is
             if key not in self._clients:
                 from botocore.config import Config
 
@@ -119,7 +123,7 @@ class Account:
                     user_agent_extra="hotdesk",
                 )
                 with answers():
-                    made = self._open(tries).client(service, region_name=region, config=config)
+                    made = self._open(tries).create_client(service, region_name=region, config=config)
                 self._clients[key] = keep_pace(made) if service == "pricing" else made
             return self._clients[key]
 

@@ -219,9 +219,9 @@ def _region_of(url: str) -> str:
 
 
 def _known_regions() -> set[str]:
-    import boto3
+    import botocore.session
 
-    session = boto3.Session(region_name="us-east-1")
+    session = botocore.session.Session()
     partitions = session.get_available_partitions()
     return {region for part in partitions for region in session.get_available_regions("ec2", part)}
 

@@ -1,6 +1,7 @@
 """Open an AWS session with credentials found as the aws command line does, and explain its errors.
 
-boto3 is imported on first use. For a role with MFA, the code is asked for once: the role's session is cached
+botocore, which boto3 brings, is imported on first use; of boto3 itself, only what costs time is missing then:
+resources and transfers. For a role with MFA, the code is asked for once: the role's session is cached
 in ~/.aws/cli/cache, shared with the aws command line. (AWS accepts each code once, so a tool that asks at
 every command would fail at the second command within half a minute.)
 """
@@ -17,7 +18,7 @@ from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.system import install_line
 
 if TYPE_CHECKING:
-    import boto3
+    import botocore.session
 
 WHO = "aws sts get-caller-identity"
 
@@ -54,7 +55,6 @@ def has_credentials() -> bool:
 def boto() -> Any:
     """botocore's exceptions. Raises `Missing` if boto3 is not installed."""
     try:
-        import boto3  # noqa: F401
         from botocore import exceptions
     except ModuleNotFoundError as error:
         raise Missing(
@@ -63,23 +63,25 @@ def boto() -> Any:
     return exceptions
 
 
-def open_session(profile: str = "") -> boto3.Session:
+def open_session(profile: str = "") -> botocore.session.Session:
     """Open a session and load its credentials, if it has any.
 
     Its region is AWS_REGION, else AWS_DEFAULT_REGION, else the profile's, as in the aws command line
-    (version 2) and the other SDKs. boto3 itself does not read AWS_REGION (boto3 issue 2574).
+    (version 2) and the other SDKs. botocore itself does not read AWS_REGION (boto3 issue 2574).
 
     Raises `Refused` (denied) if the credentials are unusable, `Missing` without a package that they need,
     and botocore's exceptions if AWS does not answer.
     """
     errors = boto()
-    import boto3
+    import botocore.session
 
     session = None
     try:
-        session = boto3.Session(
-            profile_name=profile or None, region_name=os.environ.get("AWS_REGION") or None
-        )
+        session = botocore.session.Session()
+        for name, value in (("profile", profile), ("region", os.environ.get("AWS_REGION"))):
+            if value:
+                session.set_config_variable(name, value)
+        session.get_scoped_config()  # raises for a profile that there is not
         _share_models(session)
         _share_with_the_command_line(session, profile)
         if found := session.get_credentials():
@@ -98,21 +100,24 @@ def open_session(profile: str = "") -> boto3.Session:
     return session
 
 
-_loaders: dict[str, Any] = {}  # botocore's, by the folder that they read besides their own
+_loaders: dict[str, Any] = {}  # botocore's, by the folders that they read besides their own
 
 
-def _share_models(session: boto3.Session) -> None:
-    """Read the descriptions of AWS's services once a process: EC2's takes half a second and 40 MB."""
-    inner = session._session
-    folder = str(inner.get_config_variable("data_path"))
-    inner.register_component("data_loader", _loaders.setdefault(folder, inner.get_component("data_loader")))
+def _share_models(session: botocore.session.Session) -> None:
+    """Read the descriptions of AWS's services once a process."""
+    from hotdesk.providers.aws.models import loader
+
+    folders = str(session.get_config_variable("data_path") or "")
+    if folders not in _loaders:
+        _loaders[folders] = loader(folders)
+    session.register_component("data_loader", _loaders[folders])
 
 
-def _share_with_the_command_line(session: boto3.Session, profile: str) -> None:
+def _share_with_the_command_line(session: botocore.session.Session, profile: str) -> None:
     """Cache role sessions where the aws command line does (awscli: customizations/assumerole.py)."""
     from botocore.credentials import JSONFileCache
 
-    chain = session._session.get_component("credential_provider")
+    chain = session.get_component("credential_provider")
     for name in _KEPT:
         chain.get_provider(name).cache = JSONFileCache(str(Path("~/.aws/cli/cache").expanduser()))
     chain.get_provider("assume-role")._prompter = lambda question: _ask(question, profile)
@@ -131,10 +136,10 @@ def _ask(question: str, profile: str) -> str:
     )
 
 
-def _helper(session: boto3.Session | None) -> str:
+def _helper(session: botocore.session.Session | None) -> str:
     """The profile's credential_process; "" for none."""
     try:
-        return str(session._session.get_scoped_config().get("credential_process", "")) if session else ""
+        return str(session.get_scoped_config().get("credential_process", "")) if session else ""
     except Exception:  # the configuration may be unreadable
         return ""
 
