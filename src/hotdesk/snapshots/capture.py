@@ -255,7 +255,7 @@ class _Reading:
         for index, entry in enumerate(self._entries):
             if entry.kind != "f":
                 continue
-            old = known.get(entry.key) if index not in self._found.foreign else None
+            old = known.get(entry.key) if known and index not in self._found.foreign else None
             if old and all(self._store.holds(name) for name in digests(old)):
                 entry.chunks, entry.extents, entry.xattrs = old.chunks, old.extents, old.xattrs
                 continue
@@ -304,9 +304,14 @@ class _Reading:
 
     def _read_whole(self, indexes: Sequence[int]) -> None:
         fresh = []
+        folders = self._my_folders()
         for index in indexes:
-            if data := self._content(index):
-                name = self._entries[index].chunks = digest(data)
+            entry = self._entries[index]
+            data = _at_once(entry, folders)
+            if data is None:
+                data = self._content(index)
+            if data:
+                name = entry.chunks = digest(data)
                 if self._store.claim(name):
                     fresh.append((name, data))
         if fresh:
@@ -314,7 +319,7 @@ class _Reading:
             self._count(sum(len(data) for _, data in fresh))
 
     def _content(self, index: int) -> bytes:
-        """The content of a small file that did not change while it was read."""
+        """The content of a small file that did not change while it was read; of one that is not as listed."""
         entry = self._entries[index]
         for _ in range(2):
             with self._opened(index) as fd:
@@ -381,11 +386,7 @@ class _Reading:
             raise self._unreadable(index, error.strerror or str(error)) from error
 
     def _open(self, index: int) -> int:
-        entry = self._entries[index]
-        folders: Folders | None = getattr(self._mine, "folders", None)
-        if folders is None:
-            folders = self._mine.folders = Folders(self._root, self._entries)
-            self._folders.append(folders)
+        entry, folders = self._entries[index], self._my_folders()
         try:
             return os.open(entry.name, _FILE_FLAGS, dir_fd=folders.fd(entry.parent))
         except PermissionError:
@@ -395,6 +396,14 @@ class _Reading:
                 self._notes.loosen(folders, self._entries, index, 0o400)
             return os.open(entry.name, _FILE_FLAGS, dir_fd=folders.fd(entry.parent))
 
+    def _my_folders(self) -> Folders:
+        """This thread's."""
+        folders: Folders | None = getattr(self._mine, "folders", None)
+        if folders is None:
+            folders = self._mine.folders = Folders(self._root, self._entries)
+            self._folders.append(folders)
+        return folders
+
     def _unreadable(self, index: int, why: str = "it changes while it is read") -> Refused:
         return unreadable(self._notes.disk, shown(self._entries, index), why)
 
@@ -403,8 +412,33 @@ class _Reading:
             folders.close()
 
 
+def _at_once(entry: Entry, folders: Folders) -> bytes | None:
+    """The content of a small file that is as it was listed after it was read as well; None if it is not."""
+    try:
+        fd = os.open(entry.name, _FILE_FLAGS, dir_fd=folders.fd(entry.parent))
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, entry.size + 1)
+        xattrs = xattrs_of(fd)
+        now = os.fstat(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if len(data) != entry.size or not _same(entry, now):
+        return None
+    entry.xattrs = xattrs
+    return data
+
+
 def _same(entry: Entry, now: os.stat_result) -> bool:
-    return entry.key == (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    return (
+        entry.ctime_ns == now.st_ctime_ns
+        and entry.mtime_ns == now.st_mtime_ns
+        and entry.size == now.st_size
+        and entry.ino == now.st_ino
+    )
 
 
 def _restat(entry: Entry, now: os.stat_result) -> None:

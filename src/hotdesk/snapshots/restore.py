@@ -7,6 +7,7 @@ import errno
 import os
 import shlex
 import shutil
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -139,7 +140,6 @@ class _Building:
         self._entries = entries
         self._store = store
         self._is_root = os.geteuid() == 0
-        self._gid = os.fstat(root).st_gid
         self._lock = threading.Lock()
         self._mine = threading.local()
         self._folders: list[Folders] = []
@@ -161,7 +161,7 @@ class _Building:
         steps = Steps(progress, _size(self._entries), "restoring files")
         todo = set(self._targets)
         while todo:
-            need_chunks(Manifest(self._entries), self._store)
+            need_chunks(Manifest(self._entries), self._store, todo)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
             with each(jobs, self._write_frame) as results:
@@ -180,8 +180,7 @@ class _Building:
         except Damaged as damage:
             return written, damage
         for name, begin, end in pack.frames[number].chunks():
-            with self._lock:  # it may lie in two frames of this round
-                targets = self._targets.pop(name, [])
+            targets = self._targets.pop(name, ())  # at once: it may lie in two frames of this round
             for index, offset in targets:
                 self._write(index, offset, data[begin:end])
             written[name] = (end - begin) * len(targets)
@@ -189,16 +188,21 @@ class _Building:
 
     def _write(self, index: int, offset: int, data: memoryview) -> None:
         entry = self._entries[index]
-        fd = os.open(entry.name, _NEW, 0o600, dir_fd=self._fd(entry.parent))
+        whole = len(data) == entry.size
+        mode = entry.mode & 0o777 if whole else 0o600  # a file that is opened again has to be writable
+        fd = os.open(entry.name, _NEW, mode, dir_fd=self._fd(entry.parent))
         try:
             write_at(fd, data, offset)
-            with self._lock:
-                self._left[index] -= 1
-                last = not self._left[index]
-            if last:
+            if whole or self._is_last(index):
                 self._finish(fd, index)
         finally:
             os.close(fd)
+
+    def _is_last(self, index: int) -> bool:
+        """Whether the piece that was just written was the last of its file."""
+        with self._lock:
+            self._left[index] -= 1
+            return not self._left[index]
 
     def rest(self) -> None:
         """Make everything without content: empty files, files that are one hole, links, fifos."""
@@ -242,15 +246,22 @@ class _Building:
         self._finish(self._root, 0)
 
     def _finish(self, fd: int, index: int) -> None:
-        """Set owner, attributes, mode and times; in this order, none resets an earlier one."""
-        entry = self._entries[index]
+        """Set owner, attributes, mode and times; in this order, none resets an earlier one.
+
+        A change that changes nothing is left out: the file system writes it down all the same.
+        """
+        entry, now = self._entries[index], os.fstat(fd)
+        is_so = stat.S_IMODE(now.st_mode) == entry.mode and not entry.xattrs
         if entry.extents is not None:
             os.ftruncate(fd, entry.size)
-        if self._is_root:
-            os.fchown(fd, entry.uid, entry.gid)
-        elif entry.gid != self._gid:
-            with suppress(PermissionError):  # a group that the user has left
-                os.fchown(fd, -1, entry.gid)
+        if entry.gid != now.st_gid or (self._is_root and entry.uid != now.st_uid):
+            is_so = False
+            try:
+                os.fchown(fd, entry.uid if self._is_root else -1, entry.gid)
+            except PermissionError:
+                if self._is_root:
+                    raise
+                # a group that the user has left
         for name, value in entry.xattrs:
             try:
                 os.setxattr(fd, name, value)
@@ -262,7 +273,8 @@ class _Building:
                     f"{shown(self._entries, index)} has the attribute {os.fsdecode(name)}, which this "
                     f"file system does not take: {error.strerror}",
                 ) from error
-        os.fchmod(fd, entry.mode)
+        if not is_so:
+            os.fchmod(fd, entry.mode)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         now = os.fstat(fd)
         entry.ino, entry.ctime_ns = now.st_ino, now.st_ctime_ns

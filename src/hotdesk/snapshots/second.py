@@ -10,7 +10,7 @@ from hotdesk.snapshots import snapshot
 from hotdesk.snapshots.capture import Progress
 from hotdesk.snapshots.chunk_store import is_full, no_space, opened
 from hotdesk.snapshots.transfer import frames
-from hotdesk.snapshots.tree import digests, need_chunks, need_manifest
+from hotdesk.snapshots.tree import all_chunks, need_chunks, need_manifest
 from hotdesk.system import write_atomically
 
 
@@ -30,7 +30,7 @@ def copy(
     with opened(store) as here, opened(to_store) as there:
         manifest, _ = need_manifest(manifest_path, here)
         need_chunks(manifest, here)
-        needed = {name for entry in manifest.entries for name in digests(entry)}
+        needed = all_chunks(manifest)
         wanted = {name for name in needed if not there.holds(name)}
         done = copied = 0
         try:
@@ -66,5 +66,5 @@ def packs(
     with opened(store) as chunks:
         manifest, _ = need_manifest(manifest_path, chunks)
         need_chunks(manifest, chunks)
-        needed = {name for entry in manifest.entries for name in digests(entry)}
+        needed = all_chunks(manifest)
         yield sorted({chunks.place(name)[0].path for name in needed})

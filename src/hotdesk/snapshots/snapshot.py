@@ -33,6 +33,7 @@ from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     Entry,
     Folders,
+    all_chunks,
     digests,
     load_manifest,
     need_chunks,
@@ -90,13 +91,13 @@ def damages(
 
 def _verify(manifest_path: Path, chunks: Store, progress: Progress) -> None:
     manifest, _ = need_manifest(manifest_path, chunks)
-    need_chunks(manifest, chunks)
-    needed = {name for entry in manifest.entries for name in digests(entry)}
+    needed = all_chunks(manifest)
+    need_chunks(manifest, chunks, needed)
     packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
     todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
     steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
     chunks.check(todo, steps.add)
-    need_chunks(manifest, chunks)
+    need_chunks(manifest, chunks, needed)
     progress(1.0, "verified")
 
 
@@ -183,4 +184,4 @@ def forget(store: Path, keep: Iterable[Path]) -> int:
     with opened(store, exclusive=True) as chunks:
         manifests = [need_manifest(path, chunks)[0] for path in keep]
         forget_gone(store)
-        return chunks.prune({name for m in manifests for entry in m.entries for name in digests(entry)})
+        return chunks.prune({name for manifest in manifests for name in all_chunks(manifest)})

@@ -30,9 +30,9 @@ from hotdesk.snapshots.chunk_store import Store, compressed, opened
 from hotdesk.snapshots.pack_file import DIGEST, Buffer, Damaged, digest, holds, read_chunks, unpacked
 from hotdesk.snapshots.tree import (
     Manifest,
+    all_chunks,
     check_manifest,
     corrupt,
-    digests,
     load_manifest,
     need_chunks,
     need_manifest,
@@ -272,7 +272,7 @@ def take(line: Line, store: Path, manifest_path: Path) -> None:
     with opened(store) as chunks:
         _, data = line.receive(b"M")
         manifest = _manifest(data, manifest_path)
-        needed = {name for entry in manifest.entries for name in digests(entry)}
+        needed = all_chunks(manifest)
         line.send(b"N", *sorted(name for name in needed if not chunks.holds(name)))
         try:
             while (message := line.receive(b"FD"))[0] == b"F":

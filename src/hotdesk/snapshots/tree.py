@@ -10,7 +10,7 @@ import os
 import shlex
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hotdesk.system import write_atomically
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
 _MOST_BYTES = 1 << 32  # of a manifest, unpacked: some thirty million files
+_HAS_XATTRS = hasattr(os, "listxattr")
 _LARGEST = (1 << 63) - 1  # of a file, and of a time in nanoseconds
 
 
@@ -67,8 +68,14 @@ class Manifest(msgspec.Struct, array_like=True, gc=False):
     disk: bytes = b""  # in the index of a restored disk: its path
 
 
-def pieces(entry: Entry) -> Iterator[tuple[int, int]]:
+def pieces(entry: Entry) -> Iterable[tuple[int, int]]:
     """(offset, length) of each chunk of a file: cut at multiples of CHUNK, without holes."""
+    if entry.extents is None and 0 < entry.size <= CHUNK:
+        return ((0, entry.size),)
+    return _cut(entry)
+
+
+def _cut(entry: Entry) -> Iterator[tuple[int, int]]:
     for begin, length in ((0, entry.size),) if entry.extents is None else entry.extents:
         offset, end = begin, begin + length
         while offset < end:
@@ -78,6 +85,8 @@ def pieces(entry: Entry) -> Iterator[tuple[int, int]]:
 
 
 def digests(entry: Entry) -> list[bytes]:
+    if len(entry.chunks) == DIGEST:
+        return [entry.chunks]
     return [entry.chunks[at : at + DIGEST] for at in range(0, len(entry.chunks), DIGEST)]
 
 
@@ -179,10 +188,13 @@ class Folders:
         self._entries = entries
         self._keep = keep
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._last = (0, root)  # index and descriptor: mostly it is asked for again
 
     def fd(self, index: int) -> int:
         """The folder's descriptor, valid until the next call."""
-        way: list[int] = []
+        if index == self._last[0]:
+            return self._last[1]
+        way, wanted = list[int](), index
         while index and index not in self._open:
             way.append(index)
             index = self._entries[index].parent
@@ -194,9 +206,11 @@ class Folders:
             fd = self._open[step] = os.open(self._entries[step].name, FOLDER_FLAGS, dir_fd=fd)
             if len(self._open) > self._keep:
                 os.close(self._open.popitem(last=False)[1])
+        self._last = (wanted, fd)
         return fd
 
     def close(self) -> None:
+        self._last = (0, self._root)
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -329,11 +343,13 @@ def xattrs_of(fd: int) -> tuple[tuple[bytes, bytes], ...]:
 
     Python supports them on Linux only.
     """
-    if not hasattr(os, "listxattr"):
+    if not _HAS_XATTRS:
         return ()
     try:
         names = os.listxattr(fd)
     except OSError:  # a file system without them
+        return ()
+    if not names:
         return ()
     root = os.geteuid() == 0
     return tuple(
@@ -395,9 +411,13 @@ def need_manifest(path: Path, store: Store) -> tuple[Manifest, bytes]:
         raise corrupt(error, store.folder) from error
 
 
-def need_chunks(manifest: Manifest, store: Store) -> None:
-    """Raises `Refused` (CORRUPT), naming a file, if chunks of the manifest are in no intact pack."""
-    absent = store.missing({name for entry in manifest.entries for name in digests(entry)})
+def all_chunks(manifest: Manifest) -> set[bytes]:
+    return {name for entry in manifest.entries for name in digests(entry)}
+
+
+def need_chunks(manifest: Manifest, store: Store, names: Iterable[bytes] | None = None) -> None:
+    """Raises `Refused` (CORRUPT), naming a file, if any chunk of it, or of these, is in no intact pack."""
+    absent = store.missing(all_chunks(manifest) if names is None else names)
     if not absent:
         return
     hit = [i for i, entry in enumerate(manifest.entries) if not absent.isdisjoint(digests(entry))]
