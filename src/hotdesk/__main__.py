@@ -1,6 +1,7 @@
 """`hotdesk` and `python -m hotdesk`."""
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -14,6 +15,7 @@ def main() -> None:
         with contextlib.suppress(OSError):  # below it is tried again, and explained
             print(f"hotdesk {__version__}", flush=True)
             return
+    gc.set_threshold(50_000, 20, 50)  # what is imported is not garbage: looking for some took a tenth of `ls`
     try:
         from hotdesk.cli.main import run
 
