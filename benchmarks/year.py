@@ -4,7 +4,7 @@
 
 Each desk has parked and resumed for a year (`--rows` in its journal); the cloud is the fake EC2 with one
 region and nothing in it. Processor seconds of the command, which other work on the computer changes least.
-Each build begins with a new copy of the state folder that it wrote, so the first `ls`, and the first `costs`, count everything.
+Each build begins with a new copy of the state folder that it wrote: the first `ls` and `costs` count all.
 """
 
 from __future__ import annotations
