@@ -167,7 +167,7 @@ def serve(listening: socket.socket, owner: socket.socket) -> None:
 
 
 def _load() -> None:
-    """What commands load, so far as it is installed, and what boto3 reads for each client."""
+    """What commands load, so far as it is installed, and what botocore reads for each client."""
     import hotdesk
 
     for module in pkgutil.walk_packages(hotdesk.__path__, "hotdesk."):
@@ -175,13 +175,15 @@ def _load() -> None:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
     with contextlib.suppress(ImportError):
-        import boto3
-        from botocore import loaders
+        from botocore.session import Session  # type: ignore[import-untyped]
 
-        loaders.create_loader = functools.cache(loaders.create_loader)
-        keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none", "region_name": "us-east-1"}
+        from hotdesk.providers.aws.session import share_models
+
+        session = Session()
+        session.set_credentials("none", "none")
+        share_models(session)
         for service in ("ec2", "sts", "ssm", "pricing", "service-quotas", "iam"):
-            boto3.Session().client(service, **keys)
+            session.create_client(service, region_name="us-east-1")
     gc.collect()
     gc.freeze()
 

@@ -82,7 +82,7 @@ def open_session(profile: str = "") -> botocore.session.Session:
             if value:
                 session.set_config_variable(name, value)
         session.get_scoped_config()  # raises for a profile that there is not
-        _share_models(session)
+        share_models(session)
         _share_with_the_command_line(session, profile)
         if found := session.get_credentials():
             found.get_frozen_credentials()  # a role is assumed here, once, and not by each thread
@@ -103,8 +103,8 @@ def open_session(profile: str = "") -> botocore.session.Session:
 _loaders: dict[str, Any] = {}  # botocore's, by the folders that they read besides their own
 
 
-def _share_models(session: botocore.session.Session) -> None:
-    """Read the descriptions of AWS's services once a process."""
+def share_models(session: botocore.session.Session) -> None:
+    """Read the descriptions of AWS's services once a process, whichever session asks."""
     from hotdesk.providers.aws.models import loader
 
     folders = str(session.get_config_variable("data_path") or "")
