@@ -46,6 +46,15 @@ time.sleep(float(os.environ["NAP"]))
 print(json.dumps({"square": int(sys.argv[1]) ** 2}))
 note("ended")
 """
+#: A Ray program of one's own: it joins the cluster by its environment, and waits for every machine.
+NODES = """
+import time
+import ray
+ray.init()
+while len([node for node in ray.nodes() if node["Alive"]]) < 3:
+    time.sleep(0.5)
+print(sorted(ray.get([ray.remote(lambda n: n * n).remote(n) for n in range(3)])))
+"""
 
 
 @pytest.fixture
@@ -213,6 +222,10 @@ def test_a_cluster_whose_worker_is_killed_goes_on_and_is_gone_at_its_end(
     began = [line for line in said.splitlines() if line.startswith("rank 0 of 3 from round ")]
     assert int(began[1].rpartition(" ")[2]) >= 4, "from the checkpoint"
     assert len(fleet(cloud)) == 3
+    Path("nodes.py").write_text(NODES)
+    assert parked("cluster", "run", "blue", "--detach", "--", "python", "nodes.py").returncode == 0
+    done = until(lambda: (found := shown()["runs"][1])["state"] in {"done", "failed"} and found)
+    assert done["state"] == "done", parked("cluster", "logs", "blue").stdout
     with Hotdesk() as desks:  # as the dashboard is opened; a light machine has Jupyter's port alone
         there = desks.services.forwarding.open_member("cluster1-1", 8888, "")
         with urllib.request.urlopen(there.url, timeout=SECONDS) as answer:

@@ -123,13 +123,15 @@ def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) 
     assert not (folder / "temps").exists()
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("own", "dashboard"), [(False, False), (True, False), (True, True)])
 def test_a_start_whose_raylet_ends_is_given_up_and_its_agents_are_not_waited_for(
-    folder: Path, own: bool
+    folder: Path, own: bool, dashboard: bool
 ) -> None:
-    """`ray start` itself would wait on. An owner's Ray has a dashboard: its agents count."""
+    """`ray start` itself would wait on. Where an owner's Ray has a dashboard, its agents count."""
     node = failing(folder)
-    node.order["own"] = own
+    node.order |= {"own": own, "dashboard_port": 8265}
+    if dashboard:
+        (folder / "lib" / "python3.11" / "site-packages" / "aiohttp_cors").mkdir(parents=True)
     session, raylet = folder / "session", folder / "raylet"
     session.mkdir()
     raylet.write_text("#!/bin/sh\nsleep 2\ntrue\n")
@@ -143,7 +145,7 @@ def test_a_start_whose_raylet_ends_is_given_up_and_its_agents_are_not_waited_for
     assert node.why == "its raylet has ended"
     written = {path.name: path.read_text() for path in session.iterdir()}
     names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
-    assert written == ({} if own else {f"{name}_ab": "-1" for name in names})
+    assert written == ({} if dashboard else {f"{name}_ab": "-1" for name in names})
 
 
 @pytest.mark.parametrize("started", [True, False])

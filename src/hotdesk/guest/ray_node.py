@@ -122,7 +122,7 @@ class RayNode:
                 self._argv(temp), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                 env=self.environment, cwd=temp, start_new_session=True,
             )  # fmt: skip
-            start, up, ended = Start(child.pid, quiet=not self.order.get("own")), False, ""
+            start, up, ended = Start(child.pid, quiet=not self._asks_agents()), False, ""
             while child.poll() is None and not self.stopping.wait(0.2):
                 up = up or self.ready()
                 if not up and not start.go_on():
@@ -171,8 +171,7 @@ class RayNode:
 
     def _argv(self, temp: str) -> list[str]:
         order = self.order
-        ray = os.path.join(os.path.dirname(os.path.expanduser(order["python"])), "ray")
-        argv = [ray, "start", "--block", "--log-style=record", "--temp-dir=" + temp]
+        argv = [self._ray(), "start", "--block", "--log-style=record", "--temp-dir=" + temp]
         argv.append("--node-ip-address=" + order["address"])
         if not order.get("own"):
             argv.append(f"--object-store-memory={OBJECT_STORE_BYTES}")
@@ -184,16 +183,23 @@ class RayNode:
             argv.append("--include-log-monitor=false")
         if order.get("ports"):
             argv += _ports(order["ports"])
-        elif not order.get("own"):
+        elif not self._asks_agents():
             argv.append(f"--runtime-env-agent-port={free_port(order['address'])}")
         if not order["heads"]:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]
         argv += ["--head", "--port=" + port, "--disable-usage-stats"]
         argv.append("--no-monitor")  # it would scale, and nothing here does
-        if order.get("own") and has_dashboard(ray):
+        if self._asks_agents():
             return [*argv, "--dashboard-host=127.0.0.1", f"--dashboard-port={order['dashboard_port']}"]
         return [*argv, "--include-dashboard=false"]
+
+    def _ray(self) -> str:
+        return os.path.join(os.path.dirname(os.path.expanduser(self.order["python"])), "ray")
+
+    def _asks_agents(self) -> bool:
+        """Whether somebody asks this node's agents for anything: its owner's dashboard does."""
+        return bool(self.order.get("own")) and has_dashboard(self._ray())
 
     def _end_all(self) -> None:
         """End all processes with our mark, those that have renamed themselves too."""
