@@ -131,13 +131,14 @@ class Laptop:
         settings: Settings | None = None,
         offers: tuple[Offer, ...] = (),
         provider: type[Aws] = Counted,
+        time: type[Time] = Time,
     ) -> None:
         self.fake = fake
         self.folder = folder
         self.boundaries = boundaries or Boundaries()
         self.settings = settings or Settings(lag_seconds=lag_seconds, poll_seconds=max(5.0, lag_seconds / 2))
         self.offers = offers or (offer(),)
-        self.time = Time(fake, self.machines_boot)
+        self.time = time(fake, self.machines_boot)
         self.acknowledged: set[str] = set()
         self.proven: list[Access] = []
         self.crashes = 0

@@ -146,11 +146,32 @@ def test_a_changeover_is_from_the_request_to_the_next_attempt() -> None:
         launch(2000, A), row(2000 + 5 * 3600, Begin(id="1", attempt=4, why="")),  # somebody slept
         launch(30_000, A, Refusal(kind=Kind.QUOTA)), row(30_100, Begin(id="1", attempt=5, why="")),
     ]  # fmt: skip
-    assert changeovers.seen(rows) == (600.0,)
+    assert changeovers.seen(rows) == {"blue": (600.0,)}
     guess, known = changeovers.believed(()), changeovers.believed([300.0] * 30)
     assert (guess.seconds, guess.margin_seconds) == (720.0, 720.0)
     assert known.seconds == 360.0
     assert known.margin_seconds < guess.margin_seconds
+
+
+def test_what_other_desks_took_is_a_first_guess() -> None:
+    """Begun on another desk: of its own it has nothing yet, and expects what that one took."""
+    rows = [launch(100, A), row(390, Begin(id="1", attempt=2, why=""))]
+    rows += [
+        replace(launch(1000, A), desk="red"), row(2190, Begin(id="2", attempt=2, why=""), desk="red"),
+    ]  # fmt: skip
+    assert changeovers.seen(rows) == {"blue": (300.0,), "red": (1200.0,)}
+
+
+def test_on_demand_that_was_refused_lately_may_be_refused_again() -> None:
+    """In one zone it was refused twice and granted once, in another it was only granted: nothing is expected
+    while one has always been had; ten minutes where each was refused as often as it was granted, and more."""
+    firm_b = replace(FIRM, zone="b")
+    no = Refusal(kind=Kind.NO_CAPACITY)
+    rows = [launch(100, FIRM, no), launch(800, FIRM, no), launch(1500, FIRM)]
+    seen = availability.events(rows)
+    assert availability.sold_out_seconds((FIRM, A), seen, 2000.0) == DOWN_SECONDS
+    assert availability.sold_out_seconds((FIRM, firm_b), seen, 2000.0) == 0.0
+    assert availability.sold_out_seconds((FIRM,), seen, 2000.0 + FORGET_SECONDS) == 0.0
 
 
 # ---- adopting ----------------------------------------------------------------------------------------

@@ -266,6 +266,37 @@ def test_where_a_job_with_a_deadline_goes_next() -> None:
     assert place(job, OFFERS, there, 0.0, policy=lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
 
 
+def test_each_place_is_decided_as_if_those_before_had_refused() -> None:
+    """Spot that is worth it, on-demand, then the rest of spot for when that is sold out; what costs more than
+    on-demand is nobody's way out."""
+    dear = offer("c", Market.SPOT, 1.2)
+    some = (dear, *OFFERS)
+    job = change(ONE, created_at=0.0, work_seconds=36000.0, deadline_at=60 * 3600.0)
+    known = zones(some, {}, 0.0)
+    early, decision = place(job, some, known, 0.0, policy=lambda terms: Greedy())
+    assert decision is not None
+    assert (decision.action, decision.otherwise) == ("spot", "wait"), "with days to spare it would wait"
+    assert [(o.zone, o.market) for o in early] == [("a", "spot"), ("b", "spot"), ("a", "on-demand")]
+    late, decision = place(job, some, known, 50 * 3600.0, policy=lambda terms: Greedy())
+    assert decision is not None
+    assert decision.otherwise == "on-demand"
+    assert [(o.zone, o.market) for o in late] == [("a", "on-demand"), ("a", "spot"), ("b", "spot")]
+
+
+def test_on_demand_is_where_the_rest_of_the_work_costs_least() -> None:
+    """An hour costs less in the other region, and bringing the checkpoint there $5."""
+    far = Offer(
+        provider="aws", region="s", zone="s1", instance_type="g", market=Market.ON_DEMAND, usd_per_hour=0.9
+    )
+    job = change(ONE, created_at=0.0, work_seconds=36000.0, deadline_at=11 * 3600.0)
+    for move, zone in ((5.0, "a"), (0.5, "s1")):
+        found, _ = place(
+            job, (*OFFERS, far), zones(OFFERS, {}, 0.0), 0.0,
+            on_demand_move_usd={far.key: move}, policy=lambda terms: OnDemand(),
+        )  # fmt: skip
+        assert found[0].zone == zone
+
+
 def test_jobs_are_kept(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         first, second = store.queue(change(ONE, id="", number=0)), store.queue(change(TWO, id="", number=0))

@@ -18,7 +18,7 @@ from tests.recorded import made, write
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
-from hotdesk.simulate.many_zones import Moment, play_panel  # noqa: E402
+from hotdesk.simulate.many_zones import Moment, Starts, play_panel  # noqa: E402
 from hotdesk.simulate.optimum import optimum_panel_usd  # noqa: E402
 from hotdesk.simulate.panel import Panel, panel  # noqa: E402
 from hotdesk.simulate.solver import semi_markov  # noqa: E402
@@ -183,6 +183,35 @@ def test_a_changeover_is_learnt_and_the_margin_with_it() -> None:
     many = believed((300.0, 310.0, 305.0) * 10)
     assert 300 < many.seconds <= 360
     assert many.margin_seconds < 240
+
+
+def test_changeovers_are_learnt_in_a_run_as_they_are_live() -> None:
+    """Twice what was believed at first: with two hours of slack nobody is late, and the first start on-demand
+    comes earlier than for one who knows that starts are short."""
+    zones, begins = market(3, 400), np.arange(0, 300, 5)
+    terms = msgspec.structs.replace(TERMS, deadline_seconds=8 * HOUR)
+    slow, quick = (
+        play_panel(semi_markov(terms), terms, zones, begins, blind=True, starts=Starts(seconds=[seconds]))
+        for seconds in (2 * terms.changeover_seconds, terms.changeover_seconds / 2)
+    )
+    assert not slow.late.any()
+    assert not quick.late.any()
+    assert slow.usd.mean() > quick.usd.mean()
+
+
+def test_where_on_demand_is_sold_out_spot_is_better_than_nothing() -> None:
+    """The deadline asks for on-demand, and there is none for three hours: told or blind, the job goes on on
+    spot, at whatever it costs below on-demand, and asks again."""
+    up = np.ones((2, 60), dtype=bool)
+    terms = msgspec.structs.replace(TERMS, work_seconds=6 * HOUR, deadline_seconds=6.5 * HOUR, zones=2)
+    zones = panel(
+        zones=["a1", "a2"], regions=["a", "a"], up=up, usd=np.array([[2.9], [2.8]]) + np.zeros((2, 60)),
+        usd_on_demand={"a": 3.0}, tick_seconds=600.0, on_demand_up=np.arange(60)[None] >= 18,
+    )  # fmt: skip
+    for blind in (False, True):
+        story: list[Moment] = []
+        play_panel(semi_markov(terms), terms, zones, np.array([0]), blind=blind, story=story)
+        assert {moment.place for moment in story[:18]} == {"a2"}
 
 
 # ---- prices in traces ------------------------------------------------------------------------------------

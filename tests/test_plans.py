@@ -25,6 +25,7 @@ from hotdesk.core.model import (
     Bound,
     Desk,
     Disk,
+    EndedBy,
     Fetched,
     Goal,
     Image,
@@ -74,6 +75,7 @@ def machine(**more: Any) -> Instance:
     more = {"phase": "ready", "generation": 1, "id": "i-1", **more}
     more["phase"] = Phase(more["phase"])
     more["market"] = Market(more.get("market", "on-demand"))
+    more["ended_by"] = EndedBy(more.get("ended_by", "unknown"))
     more.setdefault("name", f"made-elsewhere-{more['id']}")
     return Instance(desk="blue", provider="sim", region="r1", zone="r1a", instance_type="cpu.small",
                     **{"started_at": 1000.0, **more})  # fmt: skip

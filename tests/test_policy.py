@@ -28,7 +28,7 @@ from hotdesk.core.spot.policy import (
     check,
     expected_up_seconds,
 )
-from hotdesk.core.spot.table import SemiMarkov
+from hotdesk.core.spot.table import Places, SemiMarkov
 from tests.recorded import made
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
@@ -223,8 +223,10 @@ def at(*zones: Zone, work: float = 8 * HOUR) -> Situation:
     return Situation(elapsed_seconds=0.0, work_seconds=work, zones=zones)
 
 
-def zone(name: str, seconds: float, usd: float = 1.0, *, up: bool = True, move: float = 0.0) -> Zone:
-    return Zone(name=name, up=up, seconds=seconds, usd_per_hour=usd, move_usd=move)
+def zone(
+    name: str, seconds: float, usd: float = 1.0, *, up: bool = True, move: float = 0.0, chance: float = 1.0
+) -> Zone:
+    return Zone(name=name, up=up, seconds=seconds, usd_per_hour=usd, move_usd=move, chance=chance)
 
 
 def test_the_oldest_zone_is_taken_for_old_spells_last() -> None:
@@ -291,6 +293,55 @@ def test_a_zone_that_falls_often_is_believed_to_be_restless(home: Path) -> None:
     }
     assert taken[restless] <= taken[calm]
     assert taken[calm] > 0
+
+
+def test_one_job_is_decided_in_plain_numbers_as_many_are_in_arrays(home: Path) -> None:
+    """Any zones, up or down, dear or cheap, near or far, with any machine: the same answer."""
+    rng, asked = np.random.default_rng(11), []
+    for count in (1, 3, 20):
+        terms = msgspec.structs.replace(TERMS, zones=count)
+        policy = semi_markov(terms)
+        for _ in range(60):
+            some = tuple(
+                zone(
+                    str(n), 600.0 * int(rng.integers(0, 90)), float(rng.uniform(0.5, 3.4)),
+                    up=bool(rng.random() < 0.5), move=float(rng.choice([0.0, 2.0])),
+                    chance=float(rng.choice([1.0, 0.6, 0.05])),
+                )
+                for n in range(count)
+            )  # fmt: skip
+            machine = str(rng.choice(["", "on-demand", "0"]))
+            here = 0 if machine == "0" and some[0].up else -1
+            mode = ON_DEMAND if machine == "on-demand" else SPOT if here == 0 else WAIT
+            one, down = np.ones(1), [z.seconds for z in some if not z.up]
+            hours = float(rng.uniform(0.1, 10))
+            now = Now(
+                elapsed=one * HOUR, deadline=terms.deadline_seconds, work=one * hours * HOUR,
+                whole=terms.work_seconds, changeover=terms.changeover_seconds, tick=600.0,
+                mode=np.array([mode]), starting=one * 0, ran=one * 1800.0 * (mode != WAIT),
+                up=one, age=one * 0,
+            )  # fmt: skip
+            places = Places(
+                up=np.array([[z.up] for z in some]), age=np.array([[z.seconds] for z in some]),
+                usd=np.array([[z.usd_per_hour] for z in some]),
+                move_usd=np.array([[z.move_usd] for z in some]),
+                here=np.array([here]), usd_on_demand=one * terms.usd_on_demand, on_demand_move_usd=one * 0.5,
+                down_age=one * min(down, default=0.0), chance=np.array([[z.chance] for z in some]),
+            )  # fmt: skip
+            wish, best = policy.place(terms, now, places)
+            look = msgspec.structs.replace(
+                at(*some, work=hours * HOUR), elapsed_seconds=HOUR, machine=machine, on_demand_move_usd=0.5
+            )
+            plain = Now(**{
+                name: value.item() if hasattr(value, "item") else value
+                for name in Now.__struct_fields__
+                for value in (getattr(now, name),)
+            })  # fmt: skip
+            found = policy.place_one(terms, plain, look)
+            assert found[0] == wish[0]
+            assert found[1] == best[0] or wish[0] != SPOT
+            asked.append(found[0])
+    assert {*asked} == {WAIT, SPOT, ON_DEMAND}
 
 
 def young(unrest: float, work: float) -> Situation:

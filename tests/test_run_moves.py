@@ -178,6 +178,8 @@ def test_nothing_is_launched_while_a_job_waits() -> None:
     )  # fmt: skip
     nothing = msgspec.structs.replace(desk, offers=(DEAR,))
     assert plan(nothing, Seen(), Past(), 99.0) == []
+    behind = msgspec.structs.replace(desk, offers=(DEAR, A, B))
+    assert plan(behind, Seen(), Past(), 99.0) == [], "spot behind on-demand is for when that is sold out"
     for row, now in ((desk, 99.0), (nothing, 100.0)):
         step = plan(row, Seen(), Past(), now)[0]
         assert isinstance(step, Launch)

@@ -174,6 +174,7 @@ class Shift(Act, frozen=True, kw_only=True):
 
     job: Job
     offers: tuple[Offer, ...]  # destinations, best first
+    on_demand_at: float = 0.0  # no on-demand machine before (our clock), whatever is refused
 
 
 class Follow(Act, frozen=True, kw_only=True):

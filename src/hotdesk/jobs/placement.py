@@ -25,8 +25,8 @@ from hotdesk.core.jobs import (
 )
 from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
-from hotdesk.core.spot.availability import events, spells, zones
-from hotdesk.core.spot.changeovers import Changeover, believed
+from hotdesk.core.spot.availability import events, move_usd, sold_out_seconds, spells, zones
+from hotdesk.core.spot.changeovers import GUESS_SECONDS, Changeover, believed
 from hotdesk.core.spot.changeovers import seen as changeovers
 from hotdesk.core.spot.decision import Action, Decision
 from hotdesk.core.steps import Launch
@@ -96,7 +96,7 @@ class Placing:
             machine,
             machine="on-demand" if machine.market is Market.ON_DEMAND else here,
             ran_seconds=ran,
-            starting_seconds=0.0 if told.alive else max(0.0, self._changeover().seconds - ran),
+            starting_seconds=0.0 if told.alive else max(0.0, self._changeover(desk).seconds - ran),
         )
         if decision is None:
             return act
@@ -104,7 +104,10 @@ class Placing:
         there = tuple(o for o in offers if o.key not in {here, *refused})
         if there and there[0] == offers[0] and (leave := leave_machine(job, told, machine, decision, here)):
             # Where it is now stays in the list: that place was just given back, and is free if any is.
-            return msgspec.structs.replace(leave, offers=offers) if isinstance(leave, Shift) else leave
+            if not isinstance(leave, Shift):
+                return leave
+            at = self._on_demand_at(desk, job, offers, decision)
+            return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
         offers, decision = self._decide(desk, job, machine, taken=here)
         self._write(desk, job, offers, decision)
         return act
@@ -132,10 +135,10 @@ class Placing:
         offers = self._offered(desk)
         running = str(more.get("machine", ""))
         last = self.store.past(desk).launch
-        region = at.region if at else ""
+        region, gib = (at.region, at.disk_gib) if at else ("", float(desk.want.disk_gib))
         if not region and last and isinstance(last.step, Launch):
             region = last.step.order.offer.region
-        seen = events(self.store.rows(limit=ROWS))
+        seen = events(self.store.rows(limit=ROWS), gone="" if at else desk.name, now=now)
         known = zones(
             offers,
             seen,
@@ -143,7 +146,7 @@ class Placing:
             running=running,
             taken=taken,
             region=region,
-            disk_gib=at.disk_gib if at else float(desk.want.disk_gib),
+            disk_gib=gib,
             refused=self.store.past(desk).refused(offers, now).keys(),
         )
         lasted = spells({o.key: seen.get(o.key, []) for o in offers if o.market is Market.SPOT}, now)
@@ -153,7 +156,8 @@ class Placing:
             known,
             now,
             spells=lasted,
-            changeover=self._changeover(),
+            changeover=self._changeover(desk),
+            on_demand_move_usd={o.key: move_usd(region, o.region, gib) for o in offers},
             **more,  # type: ignore[arg-type]
         )
 
@@ -170,9 +174,17 @@ class Placing:
             self._priced[desk.name] = self.clock.now(), known
         return known or desk.offers
 
-    def _changeover(self) -> Changeover:
-        """What a start on another machine is believed to take, from the launches of this computer."""
-        return believed(changeovers(self.store.rows(limit=ROWS)))
+    def _changeover(self, desk: Desk) -> Changeover:
+        """What a start of this desk on another machine is believed to take: learnt from its own, and at
+        first from those of this computer's other desks. The margin is also for refusals of on-demand."""
+        rows = self.store.rows(limit=ROWS)
+        found = changeovers(rows)
+        own = found.pop(desk.name, ())
+        others = [seconds for some in found.values() for seconds in some]
+        guess = believed(others).seconds if others else GUESS_SECONDS
+        known = believed(own, guess)
+        vain = sold_out_seconds(self._offered(desk), events(rows), self.clock.now())
+        return msgspec.structs.replace(known, margin_seconds=known.margin_seconds + vain)
 
     def _launched(self, desk: Desk) -> float:
         row = self.store.past(desk).power
@@ -181,13 +193,16 @@ class Placing:
     def _write(self, desk: Desk, job: Job, offers: tuple[Offer, ...], decision: Decision | None) -> None:
         if decision is None:
             return
-        # No hotdesk may be running to decide again: then on-demand is launched when needed, and not before.
-        at = 0.0 if decision.action is Action.ON_DEMAND else latest(job, offers, self._changeover())
-        if decision.action is Action.WAIT:
-            offers = tuple(o for o in offers if o.market is not Market.SPOT)
+        at = self._on_demand_at(desk, job, offers, decision)
         changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
         if changed != desk:
             self.store.put(changed)
+
+    def _on_demand_at(self, desk: Desk, job: Job, offers: tuple[Offer, ...], decision: Decision) -> float:
+        """Nobody may be there to decide again: on-demand is launched when it is needed, and not before."""
+        if Action.ON_DEMAND in {decision.action, decision.otherwise}:
+            return 0.0
+        return latest(job, offers, self._changeover(desk))
 
 
 def _key(machine: Instance) -> str:

@@ -297,7 +297,8 @@ class Runs:
         (row,) = self.store.begin([(job.desk, step)], now)
         self.on_row(row)
         at = max(now, desk.since + 0.001)
-        changes = {"offers": act.offers, "generation": generation, "since": at, "on_demand_at": 0.0}
+        changes = {"offers": act.offers, "generation": generation, "since": at}
+        changes["on_demand_at"] = act.on_demand_at
         self.store.put(msgspec.structs.replace(desk, **changes))
         self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 

@@ -5,7 +5,8 @@ For a running job, order the desk's offers as `core.spot.policy` decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 import msgspec
 
@@ -16,7 +17,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.money import judge
 from hotdesk.core.spot.changeovers import GUESS_SECONDS, Changeover
 from hotdesk.core.spot.decision import Action, Decision, Situation, Zone, decide
-from hotdesk.core.spot.policy import AVAILABLE, Policy, Terms, UniformProgress, check, market_usd
+from hotdesk.core.spot.policy import Policy, Terms, UniformProgress, check, market_usd
 from hotdesk.core.spot.table import SemiMarkov
 
 
@@ -122,13 +123,18 @@ def place(
     starting_seconds: float = 0.0,
     spells: Sequence[tuple[float, bool]] = (),
     changeover: Changeover = Changeover(),
+    on_demand_move_usd: Mapping[str, float] | None = None,
     policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
 ) -> tuple[tuple[Offer, ...], Decision | None]:
     """The offers in the order in which a job with a deadline should try them now, and the decision behind.
 
+    First spot that is worth it, each place as it is decided where those before have refused; then on-demand;
+    then the rest of spot that is cheaper than that, for when on-demand is sold out. Spot for more than
+    on-demand is left out.
+
     `zones`: what is known of each spot offer, named by its key. `machine`: "on-demand", or the key of the
-    spot offer that it runs on. `spells`: how long spot was seen to last, and whether it then fell. Where the
-    decision is to wait, offers come in the order for the time after.
+    spot offer that it runs on. `spells`: how long spot was seen to last, and whether it then fell.
+    `on_demand_move_usd`: by offer key, what bringing the checkpoint there costs.
     """
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
@@ -136,8 +142,12 @@ def place(
     terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at, changeover.seconds)
     spot = [o for o in offers if o.market is Market.SPOT]
     left = max(1.0, job.work_seconds - job.ran_seconds)
-    if machine:
-        zones = _at_risk(zones, terms, machine)
+    moves = on_demand_move_usd or {}
+
+    def whole(offer: Offer) -> float:
+        return offer.usd_per_hour * left / 3600 + moves.get(offer.key, 0.0)
+
+    on_demand = sorted((o for o in offers if o.market is Market.ON_DEMAND), key=whole)
     look = Situation(
         elapsed_seconds=max(0.0, now - job.created_at),
         work_seconds=left,
@@ -145,40 +155,46 @@ def place(
         machine=machine,
         ran_seconds=ran_seconds,
         starting_seconds=starting_seconds,
+        on_demand_move_usd=0.0 if machine == "on-demand" else moves.get(on_demand[0].key, 0.0),
         margin_seconds=changeover.margin_seconds if terms.changeover_seconds else 0.0,
+        held_seconds=terms.changeover_seconds + changeover.margin_seconds
+        if terms.changeover_seconds
+        else 0.0,
     )
     rule = policy(terms)
     if isinstance(rule, SemiMarkov):
         look = msgspec.structs.replace(look, unrest=unrest(rule, spells))
     decision = decide(rule, terms, look)
-    if decision.action is Action.ON_DEMAND:  # spot now could make it late
-        preferred = [o for o in offers if o.market is Market.ON_DEMAND]
-    else:
-        preferred = [o for o in spot if o.key == decision.zone]
-    others = [
-        o for o in offers if o not in preferred
-    ]  # spot too: better than nothing, where on-demand is sold out
-    for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
-        decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
+    places, otherwise = _one_by_one(rule, terms, look, decision, zones)
+    decision = msgspec.structs.replace(decision, otherwise=otherwise)
+    for key, zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
+        decision = msgspec.structs.replace(decision, why=decision.why.replace(key, zone))
+    by_key, up = {o.key: o for o in spot}, {z.name for z in zones if z.up}
+    first = [by_key[key] for key in places] or on_demand
+    rest = sorted((o for o in spot if o.key in up - set(places)), key=lambda o: o.usd_per_hour)
+    rest = [o for o in rest if o.usd_per_hour < terms.usd_on_demand]
+    preferred = first[:1] if places else on_demand
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
-    ages = {z.name: (not z.up, -z.seconds) for z in zones}
-    ranked = sorted(
-        others, key=lambda o: (o.market is not Market.SPOT, ages.get(o.key, (True, 0.0))[0], o.usd_per_hour)
-    )
-    return (*said, *ranked), decision
+    return (*said, *first[len(said) :], *(on_demand if places else ()), *rest), decision
 
 
-def _at_risk(zones: tuple[Zone, ...], terms: Terms, machine: str) -> tuple[Zone, ...]:
-    """The zones, with what a move that is refused costs added to their moves.
+def _one_by_one(
+    rule: Policy, terms: Terms, look: Situation, decision: Decision, zones: tuple[Zone, ...]
+) -> tuple[list[str], Action]:
+    """The spot places to ask, each decided on as if those before had refused; and what comes after them.
 
-    The working machine is given back before the next is asked for, and a place that was not asked lately may
-    say no: then the job starts anew somewhere, after a changeover at the on-demand price at worst.
+    A working machine is given back before the first is asked: from then on there is none.
     """
-    again = terms.changeover_seconds / 3600 * terms.usd_on_demand * (1 - AVAILABLE) / AVAILABLE
-    return tuple(
-        zone if zone.name == machine else msgspec.structs.replace(zone, move_usd=zone.move_usd + again)
-        for zone in zones
-    )
+    places: list[str] = []
+    while decision.action is Action.SPOT:
+        places.append(decision.zone)
+        zones = tuple(
+            msgspec.structs.replace(z, up=False, seconds=z.down_seconds) if z.name == decision.zone else z
+            for z in zones
+        )
+        look = msgspec.structs.replace(look, zones=zones, machine="", ran_seconds=0.0, starting_seconds=0.0)
+        decision = decide(rule, terms, look)
+    return places, decision.action
 
 
 def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
@@ -197,7 +213,7 @@ def latest(job: Job, offers: Sequence[Offer], changeover: Changeover = Changeove
     terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at, changeover.seconds)
     left = max(1.0, job.work_seconds - job.ran_seconds)
     start = terms.changeover_seconds + (changeover.margin_seconds if terms.changeover_seconds else 0.0)
-    return job.deadline_at - left - start - 2 * terms.tick_seconds
+    return job.deadline_at - ceil((left + start) / terms.tick_seconds - 1e-9) * terms.tick_seconds
 
 
 def policy_of(terms: Terms) -> Policy:

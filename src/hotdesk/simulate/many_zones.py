@@ -1,9 +1,10 @@
 """Runs over a panel: every zone at its own price of the tick, moves paid by the pair of regions.
 
 Two views of the same market. Told: at each tick it is known which zones have spot, and since when (within
-the run). Blind: only what the run itself met: a launch that was granted, one that was refused, a machine
-that was taken. A refused launch costs nothing and is known at once, so the next place is asked in the same
-tick.
+the run). Blind: what a live run does (hotdesk.jobs.placement), with what it knows. It knows what it met: a
+launch that was granted, one that was refused, a machine that was taken. A refused launch costs nothing and is
+known at once, so the next place is asked in the same tick. But a working machine is given back before another
+is asked for, one that starts is left to start, and one that works is kept where waiting would be better.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ import msgspec
 from msgspec.structs import replace
 
 from hotdesk.core.spot.availability import DOWN_SECONDS, UNKNOWN_SECONDS
-from hotdesk.core.spot.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
+from hotdesk.core.spot.changeovers import of_sums
+from hotdesk.core.spot.policy import (
+    AVAILABLE,
+    NOTHING,
+    ON_DEMAND,
+    SPOT,
+    WAIT,
+    Now,
+    Policy,
+    Terms,
+    back_chance,
+    never_late,
+)
 from hotdesk.core.spot.table import Places, SemiMarkov
 from hotdesk.simulate.panel import Panel
 from hotdesk.simulate.runs import Runs, Story, last_flips
@@ -23,6 +36,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+
+
+class Starts(msgspec.Struct):
+    """How long changeovers really take. A run does not know it: it expects what the terms say, and learns
+    from its own, as `hotdesk.core.spot.changeovers` does."""
+
+    seconds: Any  # one of these at random, each time
+    seed: int = 2026
 
 
 class Moment(msgspec.Struct):
@@ -54,9 +75,16 @@ class _State:
         self.usd, self.egress, self.spot, self.dear = (np.zeros(count) for _ in range(4))
         self.ran_before, self.spell_usd = np.zeros(count), np.zeros(count)
         self.cuts, self.starts = np.zeros(count), np.zeros(count)
+        # Changeovers that came to their end: how many, their sum, and that of their squares.
+        self.took, self.begun, self.sum, self.squares = (np.zeros(count) for _ in range(4))
         # What a run knows of zones when nobody tells it: seen there, away or never; since when; when last.
         self.seen = np.full((zones, count), -1, dtype=np.int64)
         self.since, self.last = np.zeros((zones, count)), np.zeros((zones, count))
+        self.no_dear = np.full(count, -np.inf)  # when on-demand was last refused
+        self.granted, self.denied = (
+            np.zeros(count),
+            np.zeros(count),
+        )  # how often on-demand was, when asked for
 
     def take(self, keep: Array) -> None:
         for name, part in vars(self).items():
@@ -72,14 +100,17 @@ def play_panel(
     blind: bool = False,
     story: list[Moment] | None = None,
     record: Story | None = None,
+    starts: Starts | None = None,
 ) -> Runs:
     """Each run of `begins` (ticks into the panel), until its work or its time is done.
 
-    `story` is that of the first, with reasons; `record` the same in arrays.
+    `story` is that of the first, with reasons; `record` the same in arrays. Without `starts`, a changeover
+    takes what the terms say, and the run knows it.
     """
     import numpy as np
 
-    count, tick = len(begins), terms.tick_seconds
+    count, tick, change = len(begins), terms.tick_seconds, terms.changeover_seconds
+    dice = np.random.default_rng(starts.seed) if starts else None
     flips, total = last_flips(panel.up), panel.up.shape[1]
     result = np.zeros((8, count))
     result[4] = np.inf
@@ -93,52 +124,72 @@ def play_panel(
         if blind and cut.any():
             _note(now, np.flatnonzero(cut), now.zone[cut], False, step * tick)
         now.mode = np.where(cut, WAIT, now.mode)
-        here = np.where(now.mode == SPOT, now.zone, -1)
-        if blind:
-            riding = np.flatnonzero(here >= 0)
-            now.last[here[riding], riding] = step * tick
-        else:
+        if not blind:
             known, age = there, (at - np.maximum(flips[:, at], now.begin)) * tick
         moving = _moving(panel, now.data)
         dear_at, dear_usd, dear_move = _on_demand(panel, now)
-        asked = np.zeros(len(now.who), dtype=bool)
-        wish, best = np.zeros(len(now.who), dtype=np.int64), now.zone.copy()
-        open_, refused = np.arange(len(now.who)), []
+        changeover, margin = (
+            _expected(now, change) if starts else (np.full(len(now.who), change), now.took * 0)
+        )
+        wish, best = now.mode.copy(), now.zone.copy()
+        # Live, a machine that starts is left to start.
+        open_ = np.flatnonzero((now.mode == WAIT) | (now.starting <= 0)) if blind else np.arange(len(now.who))
+        refused = []
         while len(open_):
             if blind:
-                known, age = _believed(now, step * tick)
+                known, age, chance = _believed(now, step * tick)
             pick = open_
+            here, mode = np.where(now.mode == SPOT, now.zone, -1)[pick], now.mode[pick]
+            sold_out = step * tick - now.no_dear[pick] < DOWN_SECONDS
+            # As core.spot.availability expects on-demand to be refused.
+            late = margin[pick] + DOWN_SECONDS * now.denied[pick] / (now.granted[pick] + 1)
             places = Places(
-                up=known[:, pick], age=age[:, pick], usd=usd[:, pick], move_usd=moving[:, pick],
-                here=here[pick], usd_on_demand=dear_usd[pick], on_demand_move_usd=dear_move[pick],
+                up=known[:, pick], age=age[:, pick], usd=usd[:, pick],
+                move_usd=moving[:, pick],
+                chance=chance[:, pick] if blind else 1.0,
+                here=here, usd_on_demand=dear_usd[pick], on_demand_move_usd=dear_move[pick],
                 down_age=np.where(known[:, pick], 1e9, age[:, pick]).min(axis=0) % 1e9,
             )  # fmt: skip
             look = Now(
                 elapsed=step * tick, deadline=terms.deadline_seconds, work=now.work[pick],
-                whole=terms.work_seconds, changeover=terms.changeover_seconds, tick=tick, mode=now.mode[pick],
-                starting=now.starting[pick], ran=now.ran[pick], up=places.up.any(axis=0), age=0.0,
+                whole=terms.work_seconds, changeover=changeover[pick], tick=tick, mode=mode,
+                starting=np.where(now.starting > 0, np.maximum(changeover - now.ran, 0.0), 0.0)[pick],
+                ran=now.ran[pick], up=places.up.any(axis=0), age=0.0,
+                margin=late, held=changeover[pick] + late if blind else 0.0,
             )  # fmt: skip
             if isinstance(policy, SemiMarkov):
                 want, zone = policy.place(terms, look, places)
             else:
                 want, zone = _oldest(policy, look, places)
-            want = never_late(look, want, elsewhere=(want == SPOT) & (zone != here[pick]))
+            want = never_late(look, want, elsewhere=(want == SPOT) & (zone != here))
+            if blind:  # a working machine is not given back for nothing, nor for what is known to be sold out
+                stays = (mode != WAIT) & ((want == WAIT) | ((want == ON_DEMAND) & sold_out))
+                want, zone = np.where(stays, mode, want), np.where(stays, here, zone)
+            want, zone = _instead(want, zone, sold_out & (mode != ON_DEMAND), places)
             wish[pick], best[pick] = want, zone
-            fresh = (want == SPOT) & (zone != here[pick])
-            denied = fresh & ~there[zone, pick]
-            if not denied.any():
-                break
-            open_ = pick[denied]
-            asked[open_] = True
-            if story is not None and open_[0] == 0 and now.who[0] == 0:
+            fresh = (want != mode) | ((want == SPOT) & (zone != here))
+            leaves = fresh & (mode != WAIT) & blind
+            now.mode[pick[leaves]], now.starting[pick[leaves]] = WAIT, 0.0
+            denied = fresh & (want == SPOT) & ~there[zone, pick]
+            _note(now, pick[denied], zone[denied], False, step * tick)
+            if story is not None and denied.any() and pick[denied][0] == 0 and now.who[0] == 0:
                 refused.append(panel.zones[int(zone[denied][0])])
-            _note(now, open_, zone[denied], False, step * tick)
+            if panel.on_demand_up is not None:
+                gone = fresh & (want == ON_DEMAND) & ~panel.on_demand_up[dear_at[pick], at[pick]]
+                now.no_dear[pick[gone]] = step * tick
+                now.denied[pick[gone]] += 1
+                now.granted[pick[fresh & (want == ON_DEMAND) & ~gone]] += 1
+                denied |= gone
+            open_ = pick[denied]
         runs = wish != WAIT
         fresh = runs & ((wish != now.mode) | ((wish == SPOT) & (best != now.zone)))
         if blind:
             granted = np.flatnonzero(fresh & (wish == SPOT))
             _note(now, granted, best[granted], True, step * tick)
-        now.starting = np.where(fresh, terms.changeover_seconds, now.starting)
+        now.took = np.where(
+            fresh, dice.choice(starts.seconds, len(fresh)) if dice and starts else change, now.took
+        )
+        now.starting = np.where(fresh, now.took, now.starting)
         now.ran_before = now.ran
         now.ran = np.where(fresh, 0.0, now.ran) + tick
         now.zone = np.where(wish == SPOT, best, now.zone)
@@ -174,6 +225,8 @@ def play_panel(
         lost = np.minimum(now.starting, tick) * runs
         now.starting = now.starting - lost
         now.starting = np.where(now.starting < NOTHING, 0.0, now.starting)
+        if starts:
+            _learn(now, (lost > 0) & (now.starting <= 0))
         now.work = np.where(runs, now.work - np.minimum(tick - lost, now.work), now.work)
         now.mode = wish
         step += 1
@@ -209,14 +262,43 @@ def _note(now: _State, runs: Array, zones: Array, there: bool, at: float) -> Non
     now.last[zones, runs] = at
 
 
-def _believed(now: _State, at: float) -> tuple[Array, Array]:
-    """(whether a zone is worth asking, how long it has been so), as core.spot.availability says it."""
+def _expected(now: _State, guess: float) -> tuple[Array, Array]:
+    """(what a changeover is expected to take, the margin), from those of each run."""
+    import numpy as np
+
+    # The first says nothing live: before it a job may have waited for its turn.
+    return of_sums(np.maximum(now.begun - 1, 0), now.sum, now.squares, guess)
+
+
+def _learn(now: _State, begun: Array) -> None:
+    """These runs work again, after a changeover."""
+    later = begun & (now.begun > 0)
+    now.begun += begun
+    now.sum += now.took * later
+    now.squares += now.took**2 * later
+
+
+def _instead(want: Array, zone: Array, sold_out: Array, places: Places) -> tuple[Array, Array]:
+    """Where on-demand is known to be sold out: the next in the list of places, the cheapest that has spot."""
+    import numpy as np
+
+    usd = np.where(places.up, places.usd, np.inf)
+    cheapest, some = usd.argmin(axis=0), places.up.any(axis=0)
+    instead = (want == ON_DEMAND) & sold_out
+    want = np.where(instead, np.where(some, SPOT, WAIT), want)
+    return want, np.where(instead & some, cheapest, zone)
+
+
+def _believed(now: _State, at: float) -> tuple[Array, Array, Array]:
+    """(whether a zone is worth asking, how long it has been so, the chance that it is there), as
+    core.spot.availability says it."""
     import numpy as np
 
     again = (now.seen == 0) & (at - now.last >= DOWN_SECONDS)
     up = (now.seen != 0) | again
     age = np.where(now.seen < 0, UNKNOWN_SECONDS, np.where(again, 0.0, at - now.since))
-    return up, age
+    chance = np.where(again, back_chance(now.last - now.since, at - now.last), AVAILABLE)
+    return up, age, chance
 
 
 def _moving(panel: Panel, data: Array) -> Array:

@@ -5,6 +5,8 @@ Called by the planner (core/lifecycle/plan.py), and pure like it.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.lifecycle.descent import holds, holds_proven
 from hotdesk.core.lifecycle.history import Past
@@ -24,6 +26,7 @@ from hotdesk.core.lifecycle.save import (
 from hotdesk.core.model import (
     Desk,
     Disk,
+    EndedBy,
     Goal,
     Image,
     Instance,
@@ -181,14 +184,16 @@ def launch(
         return [first]
     if failed := _failed_at_once(desk, seen, past):
         return [failed]
-    if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
+    proven = past.proof and past.proof.at >= desk.since
+    if past.launched(since=desk.since) >= TRIES and not proven and not _taken_back(seen):
         why = f"Each machine ended before anybody could log in{_last_words(seen)}."
         return [gave_up(desk, f"{TRIES} launches", why)]
     if (times := past.put_off(since=desk.since)) >= PUT_OFF:
         no = past.launch.said if past.launch else ""
         return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
-    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    # What stands behind on-demand is for when that is sold out, and no sooner than on-demand itself.
+    offers = list(takewhile(lambda o: o.market is Market.SPOT, desk.offers)) if waits else desk.offers
     offer = next((o for o in offers if not past.refusal(o, now, desk.since, desk.retried_at)), None)
     if offer is None:
         return [] if waits else [_nothing_to_launch(desk, past, now)]
@@ -300,11 +305,21 @@ def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generatio
         attempt += 1
 
 
+def _last_ended(seen: Seen) -> Instance | None:
+    ended = [i for i in seen.instances if i.phase is Phase.ENDED and i.reason]
+    return max(ended, key=lambda i: (i.generation, i.started_at), default=None)
+
+
 def _last_words(seen: Seen) -> str:
     """The cloud's reason for the end of the latest machine."""
-    ended = [i for i in seen.instances if i.phase is Phase.ENDED and i.reason]
-    last = max(ended, key=lambda i: (i.generation, i.started_at), default=None)
+    last = _last_ended(seen)
     return f": {last.reason.rstrip('.')}" if last else ""
+
+
+def _taken_back(seen: Seen) -> bool:
+    """Whether the latest machine was spot that its cloud took back: that says nothing of the desk."""
+    last = _last_ended(seen)
+    return last is not None and last.market is Market.SPOT and last.ended_by is EndedBy.PROVIDER
 
 
 def _loading(order: LaunchOrder, image: Image | None) -> str:

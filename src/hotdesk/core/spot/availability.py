@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.spot.decision import Zone
+from hotdesk.core.spot.policy import AVAILABLE, back_chance
 from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
 
 #: An unknown zone counts as having just become available.
@@ -25,8 +26,11 @@ USD_PER_GIB = 0.02
 Events = dict[str, list[tuple[float, bool]]]
 
 
-def events(rows: Iterable[Row]) -> Events:
-    """By offer key: when it was seen, and whether it was there. Rows of any number of desks, in order."""
+def events(rows: Iterable[Row], *, gone: str = "", now: float = 0.0) -> Events:
+    """By offer key: when it was seen, and whether it was there. Rows of any number of desks, in order.
+
+    `gone`: a desk that has no machine now; if nobody has ended it, it was taken.
+    """
     found: Events = {}
     running: dict[str, tuple[str, str]] = {}  # by desk: the offer and the machine
 
@@ -51,6 +55,7 @@ def events(rows: Iterable[Row]) -> Events:
             case Delete(id=id_) | Stop(id=id_) | Leave(id=id_):
                 if running.get(row.desk, ("", ""))[1] == id_:
                     del running[row.desk]
+    taken(gone, now)
     return found
 
 
@@ -74,22 +79,43 @@ def zones(
     for offer in offers:
         if offer.market is not Market.SPOT:
             continue
-        up, seconds = _state([e for e in seen.get(offer.key, []) if now - e[0] < FORGET_SECONDS], now)
+        known = [e for e in seen.get(offer.key, []) if now - e[0] < FORGET_SECONDS]
+        up, seconds, down_seconds, chance = _state(known, now)
         if offer.key == running:
             up, seconds = True, seconds if up else 0.0
         elif offer.key == taken or offer.key in refused:
             up, seconds = False, 0.0 if up else seconds
-        away = region not in {"", offer.region}
         found.append(
             Zone(
                 name=offer.key,
                 up=up,
                 seconds=seconds,
                 usd_per_hour=offer.usd_per_hour,
-                move_usd=USD_PER_GIB * disk_gib if away else 0.0,
+                move_usd=move_usd(region, offer.region, disk_gib),
+                chance=chance,
+                down_seconds=down_seconds,
             )
         )
     return tuple(found)
+
+
+def sold_out_seconds(offers: Sequence[Offer], seen: Events, now: float) -> float:
+    """How long on-demand may be asked for in vain, by what was seen of these offers lately.
+
+    As many refusals are expected before the next grant as there were for each grant, counting one grant more
+    than was seen, where that is least; one that was refused is asked again after `DOWN_SECONDS`.
+    """
+    expected = []
+    for offer in offers:
+        if offer.market is Market.ON_DEMAND:
+            known = [there for at, there in seen.get(offer.key, []) if now - at < FORGET_SECONDS]
+            expected.append(known.count(False) / (known.count(True) + 1))
+    return DOWN_SECONDS * min(expected, default=0.0)
+
+
+def move_usd(region: str, to: str, gib: float) -> float:
+    """What bringing a disk from one region to another costs; "": it is nowhere yet."""
+    return USD_PER_GIB * gib if region not in {"", to} else 0.0
 
 
 def spells(seen: Events, now: float) -> tuple[tuple[float, bool], ...]:
@@ -108,16 +134,18 @@ def spells(seen: Events, now: float) -> tuple[tuple[float, bool], ...]:
     return tuple(found)
 
 
-def _state(known: Sequence[tuple[float, bool]], now: float) -> tuple[bool, float]:
-    """Whether a zone has spot, and since how long; events in order of time."""
+def _state(known: Sequence[tuple[float, bool]], now: float) -> tuple[bool, float, float, float]:
+    """Whether a zone has spot and since how long; of one worth another try, how long there was none, and the
+    chance that it is back. Events in order of time."""
     if not known:
-        return True, UNKNOWN_SECONDS
+        return True, UNKNOWN_SECONDS, 0.0, AVAILABLE
     last, there = known[-1]
-    if not there and now - last >= DOWN_SECONDS:
-        return True, 0.0  # worth another try: whether it is there shows then
     since = last
     for at, same in reversed(known):
         if same is not there:
             break
         since = at
-    return there, max(0.0, now - since)
+    lasted = max(0.0, now - since)
+    if not there and now - last >= DOWN_SECONDS:
+        return True, 0.0, lasted, back_chance(last - since, now - last)  # whether it is there shows then
+    return there, lasted, 0.0, AVAILABLE

@@ -1,9 +1,13 @@
-"""How long it takes until a job works again on another machine: learnt from this computer's own launches."""
+"""How long it takes until a job works again on another machine: learnt from launches, for each desk.
+
+What it takes is mostly the desk's own: its disk, its environment, its checkpoint. Other desks of this
+computer are only a first guess.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil, sqrt
+from typing import Any
 
 from hotdesk.core.model import Value
 from hotdesk.core.steps import Begin, Launch, Row
@@ -23,13 +27,13 @@ class Changeover(Value, frozen=True):
     margin_seconds: float = 0.0
 
 
-def seen(rows: Iterable[Row]) -> tuple[float, ...]:
-    """Seconds from the request for a machine to the job's next attempt on it, oldest first.
+def seen(rows: Iterable[Row]) -> dict[str, tuple[float, ...]]:
+    """By desk: seconds from the request for a machine to the job's next attempt on it, oldest first.
 
     First attempts say nothing: before them a job may have waited for its turn.
     """
     asked: dict[str, float] = {}
-    found = []
+    found: dict[str, tuple[float, ...]] = {}
     for row in rows:
         match row.step:
             case Launch() if row.done:
@@ -37,8 +41,8 @@ def seen(rows: Iterable[Row]) -> tuple[float, ...]:
             case Begin(attempt=attempt) if row.done and (at := asked.pop(row.desk, None)) is not None:
                 took = (row.ended_at or row.at) - at
                 if attempt > 1 and took < LONGEST_SECONDS:
-                    found.append(took)
-    return tuple(found)
+                    found[row.desk] = (*found.get(row.desk, ()), took)
+    return found
 
 
 def believed(times: Sequence[float], guess_seconds: float = GUESS_SECONDS) -> Changeover:
@@ -46,11 +50,19 @@ def believed(times: Sequence[float], guess_seconds: float = GUESS_SECONDS) -> Ch
 
     The margin is two standard deviations of what was seen: with nothing seen, as long as the guess itself.
     """
-    count = len(times) + 1
-    mean = (guess_seconds + sum(times)) / count
-    spread = sqrt(((guess_seconds / 2) ** 2 + sum((time - mean) ** 2 for time in times)) / count)
-    return Changeover(seconds=_up(mean), margin_seconds=_up(2 * spread))
+    total, squares = sum(times), sum(time * time for time in times)
+    seconds, margin = of_sums(len(times), total, squares, guess_seconds)
+    return Changeover(seconds=seconds, margin_seconds=margin)
 
 
-def _up(seconds: float) -> float:
-    return ceil(seconds / STEP_SECONDS - 1e-9) * STEP_SECONDS
+def of_sums(count: Any, total: Any, squares: Any, guess_seconds: float) -> tuple[Any, Any]:
+    """(expected seconds, margin) of launches that are known by their count, their sum and that of their
+    squares: numbers, or arrays of many jobs."""
+    mean = (guess_seconds + total) / (count + 1)
+    apart = squares - 2 * mean * total + count * mean * mean
+    spread = (((guess_seconds / 2) ** 2 + apart) / (count + 1)) ** 0.5
+    return _up(mean), _up(2 * spread)
+
+
+def _up(seconds: Any) -> Any:
+    return -((1e-9 - seconds / STEP_SECONDS) // 1) * STEP_SECONDS

@@ -28,6 +28,8 @@ class Zone(Value, frozen=True):
     seconds: float  # how long it has been so, as far as is known
     usd_per_hour: float
     move_usd: float = 0.0  # to bring the checkpoint there: egress, where it is another region
+    chance: float = 1.0  # that it is there when it is asked
+    down_seconds: float = 0.0  # of one that is worth asking again: how long it will have been down if refused
 
 
 class Situation(Value, frozen=True):
@@ -42,6 +44,7 @@ class Situation(Value, frozen=True):
     unrest: float = 0.0  # as SemiMarkov.noticed adds it up
     on_demand_move_usd: float = 0.0  # to bring the checkpoint to where on-demand is
     margin_seconds: float = 0.0  # by which the last start may exceed the changeover
+    held_seconds: float = 0.0  # for how long a machine that starts is left to start
 
 
 class Action(StrEnum):
@@ -56,6 +59,7 @@ class Decision(Value, frozen=True):
     action: Action
     why: str
     zone: str = ""
+    otherwise: Action | None = None  # what to do where no place that it is worth asking has a machine
 
 
 @runtime_checkable
@@ -71,11 +75,14 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
     """What to do until the next decision, and why. Pure; takes a few microseconds."""
     if now.work_seconds <= NOTHING:
         return Decision(action=Action.WAIT, why="the work is done")
-    here = next((z for z in now.zones if z.name == now.machine and z.up), None)
-    best = here or best_zone(terms, now)
-    others = [z.seconds for z in now.zones if z.up and z is not best]
-    on_demand = now.machine == "on-demand"
-    down = min((z.seconds for z in now.zones if not z.up), default=0.0)
+    on_demand, placer = now.machine == "on-demand", isinstance(policy, Placer)
+    on_spot = now.machine and not on_demand
+    here = next((z for z in now.zones if z.name == now.machine and z.up), None) if on_spot else None
+    best, others, down = here, [], 0.0
+    if not placer:  # a rule that knows one market
+        best = here or best_zone(terms, now)
+        others = [z.seconds for z in now.zones if z.up and z is not best]
+        down = min((z.seconds for z in now.zones if not z.up), default=0.0)
     look = Now(
         elapsed=now.elapsed_seconds,
         deadline=terms.deadline_seconds,
@@ -91,6 +98,7 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
         other=max(others, default=-1.0),
         unrest=now.unrest,
         margin=now.margin_seconds,
+        held=now.held_seconds,
     )
     if isinstance(policy, Placer):
         wish, chosen = policy.place_one(terms, look, now)
@@ -103,6 +111,9 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
         return Decision(action=Action.SPOT, zone=best.name, why=_why_spot(terms, best, here, slack))
     if action == ON_DEMAND:
         return Decision(action=Action.ON_DEMAND, why=_why_on_demand(look, wish, slack))
+    if best is None:  # the one that is said not to be worth it
+        worth = (z for z in now.zones if z.up and z.usd_per_hour < terms.usd_on_demand)
+        best = max(worth, key=lambda z: z.seconds, default=None)
     seen = (
         "there is no spot"
         if best is None

@@ -14,7 +14,7 @@ finish in the worst case. Times are seconds, prices US dollars per hour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, exp, floor, log1p
+from math import ceil, exp, floor, inf, log1p
 from typing import Any, Protocol
 
 import msgspec
@@ -90,7 +90,7 @@ class Now(msgspec.Struct, kw_only=True):
     deadline: Any
     work: Any  # left
     whole: Any  # at the start
-    changeover: float
+    changeover: Any
     tick: float
     mode: Any  # WAIT, SPOT or ON_DEMAND: what goes on now, after an interruption that just came
     starting: Any  # of the changeover under way, what is left
@@ -101,6 +101,7 @@ class Now(msgspec.Struct, kw_only=True):
     model: Any = 0  # which of the table's models to believe
     unrest: Any = 0.0  # falls seen, times log 2, less those expected of a usual zone: see SemiMarkov.noticed
     margin: Any = 0.0  # for a last start on-demand that takes longer than the changeover
+    held: Any = 0.0  # for how long a machine that starts is left to start, whatever becomes of the slack
 
     @property
     def ticks_left(self) -> Any:
@@ -172,14 +173,24 @@ def never_late(now: Now, wish: Any, *, elsewhere: Any = False) -> Any:
 
     The worst case of waiting is that spot never comes back, that of spot is an interruption at the end of the
     tick: afterwards one changeover and all the work left must still fit before the deadline, with the margin
-    for what is not known of it. `elsewhere`: it is another machine, although of the same market.
+    for what is not known of it. Spot that is only begun may be interrupted at the end of its start.
+    `elsewhere`: it is another machine, although of the same market.
     """
-    starting = _pick(wish == _pick(elsewhere, WAIT, now.mode), now.starting, now.changeover)
+    goes_on = wish == _pick(elsewhere, WAIT, now.mode)
+    starting = _pick(goes_on, now.starting, now.changeover)
+    held = _pick((wish == SPOT) & (goes_on == 0), now.held - now.tick, 0.0)
     working = now.tick - _clip(starting, now.tick)
     work = now.work - _pick(wish == SPOT, _clip(working, now.work), 0.0)
-    needed = _ceil((work + now.changeover + now.margin) / now.tick - 1e-9)
+    needed = _ceil((work + now.changeover + now.margin + _pick(held > 0, held, 0.0)) / now.tick - 1e-9)
     safe = (wish == ON_DEMAND) | (work <= NOTHING) | (needed <= now.ticks_left - 1)
     return _pick(safe, wish, ON_DEMAND)
+
+
+def back_chance(down_seconds: Any, later_seconds: Any) -> Any:
+    """The chance that a zone which had had no spot for so long when it was last asked has it that much later:
+    as often as zones came back at that age, and no more often than zones have spot."""
+    risen = _risen(down_seconds + later_seconds) - _risen(down_seconds)
+    return _clip(1 - _exp(-risen), AVAILABLE)
 
 
 def market_usd(prices: Sequence[float], usd_on_demand: float) -> float:
@@ -205,11 +216,23 @@ def expected_up_seconds(age: float) -> float:
     return life
 
 
+def _risen(age: Any) -> Any:
+    """The hazard of coming back, added up over the ages until that."""
+    total = 0.0
+    for low, high, rise in zip((0.0, *EDGES_SECONDS), (*EDGES_SECONDS, inf), RISES, strict=True):
+        total = total - log1p(-rise) / 600 * _clip(age - low, high - low)
+    return total
+
+
 # ---- arithmetic that numbers and arrays share -----------------------------------------------------------
 
 
 def _ceil(x: Any) -> Any:
     return x.__array_namespace__().ceil(x) if hasattr(x, "__array_namespace__") else ceil(x)
+
+
+def _exp(x: Any) -> Any:
+    return x.__array_namespace__().exp(x) if hasattr(x, "__array_namespace__") else exp(x)
 
 
 def _floor(x: Any) -> Any:

@@ -8,8 +8,9 @@ wins, among all zones, on-demand and waiting; a cheaper zone is gone to when tha
 
 from __future__ import annotations
 
-from functools import cached_property
-from math import log
+from functools import cache, cached_property
+from math import ceil, inf, log
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -43,6 +44,9 @@ class Places(msgspec.Struct, kw_only=True):
     usd_on_demand: Any  # an hour, where it is had for least
     on_demand_move_usd: Any
     down_age: Any  # how long all zones have been down
+    chance: Any = (
+        1.0  # over zone and job: that a machine there is granted, once the present one is given back
+    )
 
 
 class SemiMarkov:
@@ -167,17 +171,25 @@ class SemiMarkov:
         mind = now.model * self.minds + (now.unrest > 0) * (self.minds - 1)
         cost = self._cost(self._place(now, state, mind), self.cheap + here * stage)
         extra = (zones.usd - market) * self._hours(now, ages) + zones.move_usd * ~here
-        usd = np.where(worth, cost * unit + extra, np.inf)
+        column = DEAR + (now.mode == ON_DEMAND) * np.minimum(stage, self.stages)
+        down = self.grid.buckets[_cells(zones.down_age / self.tick + 1e-6, len(self.grid.buckets) - 1)]
+        away = self._place(now, down, mind)
+        # A refusal costs the way back: to begin anew, instead of going on.
+        anew = (self._cost(away, DEAR) - self._cost(away, column)) * (now.mode == ON_DEMAND)
+        mine = self._place(now, np.take_along_axis(state, np.maximum(zones.here, 0)[None], 0)[0], mind)
+        anew += (self._cost(mine, self.cheap) - self._cost(mine, self.cheap + stage)) * (zones.here >= 0)
+        risk = np.maximum(anew, 0.0) * unit * (1 / zones.chance - 1) * ~here
+        usd = np.where(worth, cost * unit + extra + risk, np.inf)
         # What follows a wait, or a time on-demand, is that spot later with its price and its move, or
         # another zone that comes up meanwhile, with theirs.
         best = usd.argmin(axis=0)[None]
         column_of = np.arange(usd.shape[1])
         state = state[best[0], column_of]
-        entry = np.where(worth.any(axis=0), extra[best[0], column_of], np.inf)
-        down = self.grid.buckets[_cells(zones.down_age / self.tick + 1e-6, len(self.grid.buckets) - 1)]
+        # Spot that may be refused is nothing to count on while on-demand goes on.
+        sure = worth.any(axis=0) & (risk[best[0], column_of] == 0)
+        entry = np.where(sure, extra[best[0], column_of], np.inf)
         market_entry = zones.move_usd.mean(axis=0)
-        column = DEAR + (now.mode == ON_DEMAND) * np.minimum(stage, self.stages)
-        there, away = self._place(now, state, mind), self._place(now, down, mind)
+        there = self._place(now, state, mind)
         wait, dear = (
             np.minimum(self._cost(there, one) * unit + entry, self._cost(away, one) * unit + market_entry)
             for one in (WAITING, column)
@@ -192,26 +204,100 @@ class SemiMarkov:
         return np.minimum(lives, now.work + now.changeover) / 3600
 
     def place_one(self, terms: Terms, now: Now, situation: Situation) -> tuple[int, int]:
-        """`place` for one job, as `hotdesk.core.spot.decision.decide` asks it."""
-        np = self.costs.__array_namespace__()
-        zones = situation.zones
+        """`place` for one job, as `hotdesk.core.spot.decision.decide` asks it: in plain numbers, because a
+        few dozen zones are too few for arrays to be worth it."""
+        zones, dear_usd = situation.zones, terms.usd_on_demand
         if not zones:
             return int(self.choose(now)), 0
-        facts = np.array([(z.up, z.seconds, z.usd_per_hour, z.move_usd) for z in zones], dtype=float)
-        here = next((n for n, z in enumerate(zones) if z.up and z.name == situation.machine), -1)
-        one = np.ones(1)
-        places = Places(
-            up=facts[:, :1] > 0,
-            age=facts[:, 1:2],
-            usd=facts[:, 2:3],
-            move_usd=facts[:, 3:4],
-            here=np.array([here]),
-            usd_on_demand=one * terms.usd_on_demand,
-            on_demand_move_usd=one * situation.on_demand_move_usd,
-            down_age=one * (0.0 if now.up else now.age),
+        tick, top = self.tick, len(self.lives) - 1
+        ages: list[float] = []  # of zones that are worth asking, -1 for the others
+        oldest = second = -1.0
+        here, prices, moves, down_age = -1, [], 0.0, inf
+        for n, zone in enumerate(zones):
+            price, age = zone.usd_per_hour, -1.0
+            moves += zone.move_usd
+            if zone.up:
+                if zone.name == situation.machine:
+                    here = n
+                if price < dear_usd:
+                    age = zone.seconds
+                    if age > oldest:
+                        oldest, second = age, oldest
+                    elif age > second:
+                        second = age
+            elif zone.seconds < down_age:
+                down_age = zone.seconds
+            ages.append(age)
+            prices.append(price if price < dear_usd else dear_usd)
+        market = _market(prices)
+        unit, longest = market * tick / 3600, now.work + now.changeover
+        other, stage = self._class(second), int(self._stage_of(now.ran))
+        row, width = self._row(now), self.costs.shape[-1]
+        item, buckets, lives = self._columns.item, self._buckets, self._lives
+        known: dict[int, tuple[float, float]] = {}  # by age in ticks: the cost, and hours at the zone's price
+        down = min(int((down_age if down_age < inf else 0.0) / tick + 1e-6), top)
+        away = (row + buckets[down]) * width
+        column = DEAR + (now.mode == ON_DEMAND) * min(stage, self.stages)
+        # A refusal costs the way back: to begin anew, instead of going on.
+        anew = item(away + DEAR) - item(away + column)
+        if here >= 0:
+            old = min(int(max(ages[here], 0.0) / tick + 1e-6), top)
+            up = self.buckets + buckets[old] * self.classes + other if ages[here] >= 0 else buckets[old]
+            mine = (row + up) * width + self.cheap
+            anew += item(mine) - item(mine + stage)
+        anew = max(anew, 0.0) * unit
+        best, least, entry, state = 0, inf, inf, 0
+        for n, age in enumerate(ages):
+            if age < 0:
+                continue
+            old = int(age / tick + 1e-6)
+            old = min(old, top)
+            if n == here:
+                place = row + self.buckets + buckets[old] * self.classes + other
+                cost, hours = item(place * width + self.cheap + stage) * unit, min(lives[old], longest) / 3600
+                extra = (zones[n].usd_per_hour - market) * hours
+            else:
+                if (pair := known.get(old)) is None:
+                    place = row + self.buckets + buckets[old] * self.classes + other
+                    pair = item(place * width + self.cheap) * unit, min(lives[old], longest) / 3600
+                    known[old] = pair
+                cost, hours = pair
+                extra = (zones[n].usd_per_hour - market) * hours + zones[n].move_usd
+            risk = anew * (1 / zones[n].chance - 1) if anew and n != here else 0.0
+            if cost + extra + risk < least:
+                best, least, entry = n, cost + extra + risk, inf if risk else extra
+                state = self.buckets + buckets[old] * self.classes + other
+        there = (row + state) * width
+        wait, dear = (
+            min(item(there + one) * unit + entry, item(away + one) * unit + moves / len(zones))
+            for one in (WAITING, column)
         )
-        wish, zone = self.place(terms, now, places)
-        return int(wish[0]), int(zone[0])
+        dear += situation.on_demand_move_usd
+        if least <= min(wait, dear) and least < inf:
+            return SPOT, best
+        return (ON_DEMAND if dear < wait else WAIT), best
+
+    @cached_property
+    def _buckets(self) -> list[int]:
+        return [int(bucket) for bucket in self.grid.buckets]
+
+    @cached_property
+    def _lives(self) -> list[float]:
+        return [float(life) for life in self.lives]
+
+    def _class(self, other: float) -> int:
+        """Of the others' best age, -1 where none is up."""
+        if self.classes == 1:
+            return 0
+        known = len(self.grid.classes) - 2
+        return int(self.grid.classes[known + 1 if other < 0 else min(int(other / self.tick + 1e-6), known)])
+
+    def _row(self, now: Now) -> int:
+        """The first row of the table for this moment of one job."""
+        return int(self._place(now, 0, now.model * self.minds + (now.unrest > 0) * (self.minds - 1)))
+
+    def _stage_of(self, ran: float) -> int:
+        return int(min(max(ceil(ran / self.tick - 0.01), 0), self.spot_stages))
 
     # ---- what was learnt, and what it should cost ----------------------------------------------------------
 
@@ -247,6 +333,19 @@ def markets_usd(np: Any, usd: Any, usd_on_demand: Any) -> Any:
     dear = np.sort(np.minimum(usd, usd_on_demand), axis=0)
     weights = AVAILABLE * (1 - AVAILABLE) ** np.arange(len(dear))
     return (dear * (weights / weights.sum())[:, None]).sum(axis=0)
+
+
+@cache
+def _weights(count: int) -> tuple[float, ...]:
+    """How often a job is in the cheapest zone, in the next, ..."""
+    raw = [AVAILABLE * (1 - AVAILABLE) ** n for n in range(count)]
+    return tuple(weight / sum(raw) for weight in raw)
+
+
+def _market(prices: list[float]) -> float:
+    """`markets_usd` of one job; none of the prices is above that of on-demand."""
+    prices.sort()
+    return float(sum(map(mul, prices, _weights(len(prices)))))
 
 
 def _lifted(now: Now, like: Any) -> Now:
