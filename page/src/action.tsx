@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { ask, planned, post, problem, type Asked, type Carriage, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
 import { Dialog, Field, Line, Trouble, length, perHour, size, usd, useAnswer } from "./parts";
-import { t, type Word } from "./words";
+import { list, t, type Word } from "./words";
 
 export const VERBS: Record<Deed, Word> = {
   up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job", sweep: "Start a sweep",
@@ -125,7 +125,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
             <Ending title={t("Works there, and would end")} items={plan.works} />
             <Ending title={t("Not saved there")} items={plan.unsaved} />
             <Ending title={t("In no image, and would be lost")} items={plan.lost} />
-            {plan.open.length > 0 && <p class="muted">{t("Open there, and will be closed")}: {plan.open.join("; ")}</p>}
+            {plan.open.length > 0 && <p class="muted">{t("{0}: {1}", t("Open there, and will be closed"), list(plan.open))}</p>}
           </section>
         )}
         {trouble && <Trouble problem={trouble} />}

@@ -8,7 +8,7 @@ import { Field, Line, Trouble, date, figure, perHour, useAnswer } from "./parts"
 import { COLOURS, Legend, Plot, dots, scale, steps } from "./plot";
 import { Regions } from "./regions";
 import { Table } from "./table";
-import { t } from "./words";
+import { list, t } from "./words";
 
 export interface Machine { instance_type: string; gpu: string; gpu_count: number; gpu_memory_gib: number; vcpus: number; memory_gib: number; arch: string; burstable: boolean; speed: number }
 export interface Place { provider: string; region: string; zone: string; latency_ms: number | null }
@@ -33,7 +33,7 @@ function unrated(offers: Offers, rows: ArrayLike<number>): string {
     const { name, rated } = currencyOf(offers, rows[n] as number);
     if (!rated) found.set(name, (found.get(name) ?? 0) + 1);
   }
-  return [...found].map(([name, n]) => t("{0} priced in {1}", n.toLocaleString("en-US"), name)).join(", ");
+  return list([...found].map(([name, n]) => t("{0} priced in {1}", n.toLocaleString("en-US"), name)));
 }
 
 const SORTS = ["price", "speed", "value", "latency"];

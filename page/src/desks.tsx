@@ -6,7 +6,7 @@ import { ActionDialog, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
 import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, perMonth, phaseWord, together, usd } from "./parts";
 import { Forward, Ports } from "./ports";
-import { t } from "./words";
+import { list, t } from "./words";
 
 const JUST = 20; // seconds for which steps that have ended are still of today's interest
 const NEXT: Record<string, Verb[]> = {
@@ -60,7 +60,7 @@ export function Desks(): JSX.Element {
         ))}
       </div>
       {look.others && Object.keys(look.others).length > 0 && (
-        <p class="muted">{t("Other people's in the same account, left alone")}: {Object.entries(look.others).map(([name, who]) => `${name} (${who.join(", ")})`).join(", ")}</p>
+        <p class="muted">{t("{0}: {1}", t("Other people's in the same account, left alone"), list(Object.entries(look.others).map(([name, who]) => `${name} (${list(who)})`)))}</p>
       )}
       {look.watcher && <p class="muted">{t("Process {0} watches over them", look.watcher)} · <code>hotdesk watch --stop</code></p>}
       {dialog && <ActionDialog {...dialog} onClose={() => open(undefined)} />}
@@ -117,7 +117,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
       {desk.why && desk.phase !== "unknown" && desk.phase !== "ready" && <p class="muted">{desk.why}</p>}
       {desk.charged_while_off && <div class="notice warm">{t("It is off and still costs {0}: park it.", perHour(desk.usd_per_hour, desk.told_per_hour))}</div>}
       {desk.left && <div class="notice warm">{t("Its machine has ended itself; what is left is being parked.")}</div>}
-      {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", desk.open_to.join(", "))} <code>hotdesk notebook {desk.name} --private</code></div>}
+      {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", list(desk.open_to))} <code>hotdesk notebook {desk.name} --private</code></div>}
       {desk.kept.map((what) => <div class="notice warm" key={what}>{t("Another beginning's {0} is kept.", what)} <code>hotdesk gc</code></div>)}
       {!busy && !watched && !reached(desk) && (
         <div class="notice warm"><span>{t("It was to be {0}, and nobody works on that now. This goes on with it:", phaseWord(desk.goal === "running" ? "ready" : desk.goal))}</span><Line words={["hotdesk", "watch", desk.name]} /></div>

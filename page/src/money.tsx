@@ -5,7 +5,7 @@ import { ask, post, problem, type Amount, type Problem } from "./api";
 import { Dialog, Line, Trouble, length, together, usd, useAnswer } from "./parts";
 import { COLOURS, Plot, scale } from "./plot";
 import { Table } from "./table";
-import { said, t, type Word } from "./words";
+import { list, said, t, type Word } from "./words";
 
 const KINDS = ["compute", "disk", "image", "address", "transfer"] as const;
 type Kind = (typeof KINDS)[number];
@@ -57,7 +57,7 @@ export function Money(): JSX.Element {
             { wide: 7, name: t("Total"), cell: (line) => <strong>{line.at_most ? "≤ " : ""}{usd(line.usd)}</strong>, right: true, narrow: true },
             { wide: 7, name: t("Left on"), cell: (line) => usd((line.left_on ?? 0) + line.usd - (line.compute ?? 0)), right: true },
           ]} />
-          <p class="muted">{t("US dollars; not counted: {0}", bill.not_counted.map((what) => (said(what) ? t(what) : what)).join(", "))}</p>
+          <p class="muted">{t("US dollars; not counted: {0}", list(bill.not_counted.map((what) => (said(what) ? t(what) : what))))}</p>
         </section>
       )}
       <Leftovers />
@@ -141,7 +141,7 @@ function Leftovers(): JSX.Element {
         ]} />
       )}
       {left?.things.filter((thing) => !thing.safe && thing.fix).map((thing) => <Line key={thing.id} words={thing.fix} label={thing.id} />)}
-      {left && left.unread.length > 0 && <div class="notice warm">{t("Not looked at: {0}", left.unread.join(", "))}</div>}
+      {left && left.unread.length > 0 && <div class="notice warm">{t("Not looked at: {0}", list(left.unread))}</div>}
       {asking && (
         <Dialog title={t("Clean up")} onClose={() => setAsking(false)}>
           <p>{t("These hold nothing that is not held elsewhere. They are deleted for good.")}</p>

@@ -19,7 +19,7 @@ export function Ports({ desk }: { desk: Desk }): JSX.Element | null {
         {desk.forwards.map((port) => (
           <li key={port.here} class="bar-line">
             <span class="grow">{port.open ? <Link port={port} /> : port.url} <span class="muted">{t("port {0} of the desk", port.there)}{port.why && `: ${port.why}`}</span></span>
-            <button type="button" class="quiet tiny" aria-label={`${t("Stop forwarding")}: ${port.there}`} onClick={() => void stop(port)}>{t("Stop forwarding")}</button>
+            <button type="button" class="quiet tiny" aria-label={t("{0}: {1}", t("Stop forwarding"), port.there)} onClick={() => void stop(port)}>{t("Stop forwarding")}</button>
           </li>
         ))}
       </ul>
@@ -53,7 +53,7 @@ export function Forward({ desk }: { desk: Desk }): JSX.Element {
     <>
       <button type="button" class="quiet" onClick={() => setAsking(true)}>{t("Forward a port")}</button>
       {asking && (
-        <Dialog title={`${t("Forward a port")}: ${desk.name}`} onClose={close}>
+        <Dialog title={t("{0}: {1}", t("Forward a port"), desk.name)} onClose={close}>
           <form onSubmit={(event) => { event.preventDefault(); void open(); }}>
             <Field label={t("Port")} hint={t("6006, or 8000:80 for port 80 at 8000 here")}><input value={text} autoFocus onInput={(event) => { setText(event.currentTarget.value); setFound(undefined); }} /></Field>
             <p class="muted">{t("It is reached at this computer only, and kept open in the background until it is stopped.")}</p>

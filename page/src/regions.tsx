@@ -82,9 +82,9 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
       </figure>
       <Table<Region> label={t("Regions")} rows={all} height={340} onChoose={(region) => onChoose(region.region)} columns={[
         { wide: 8, name: t("Region"), cell: (region) => region.region, narrow: true },
-        { wide: 6.5, name: t("City"), cell: (region) => region.city },
+        { wide: 6, name: t("City"), cell: (region) => region.city },
         { wide: 3.5, name: "ms", cell: (region) => (region.latency === null ? "" : Math.round(region.latency)), right: true, narrow: true },
-        { wide: 6, name: t("from"), cell: (region) => priceOf(offers, region.row), right: true, narrow: true },
+        { wide: 8, name: t("from"), cell: (region) => priceOf(offers, region.row), right: true, narrow: true },
         { wide: 7, name: t("Type"), cell: (region) => offers.machines[offers.machine[region.row] as number]?.instance_type ?? "" },
       ]} />
     </div>

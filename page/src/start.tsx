@@ -87,7 +87,7 @@ export function Starting({ onClose }: { onClose: () => void }): JSX.Element {
                 <li>{t("{0} files are copied from {1}", plan.files.toLocaleString("en-US"), plan.folder)}</li>
                 {plan.after !== null && <li>{t("It waits for job {0}.", plan.after)}</li>}
                 <li>{t("Then it runs: {0}", plan.command)}</li>
-                <li>{t("Afterwards")}: {t(THEN[plan.then])}</li>
+                <li>{t("{0}: {1}", t("Afterwards"), t(THEN[plan.then]))}</li>
               </ul>
               <Line words={`cd ${shellLine([plan.folder])} && ${shellLine(plan.line)}`} />
             </section>

@@ -11,7 +11,7 @@ import { Parallel, short, type Scalar, type Told } from "./parallel";
 import { Dialog, Field, Line, StateWord, Trouble, length, perHour, stateWord, usd, useAnswer } from "./parts";
 import { SweepStarting } from "./sweep_start";
 import { Table, type Column } from "./table";
-import { t } from "./words";
+import { list, t } from "./words";
 
 interface Task {
   task: number; params: Record<string, Scalar>; state: string; attempts: number; failed: number; lost: number; machine: string;
@@ -173,7 +173,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
           <Figure name={t("Done")} value={`${Math.floor((100 * (sweep.done + sweep.failed)) / Math.max(1, sweep.tasks))} %`}><small>{sweep.left_seconds === null ? t("{0} of {1} tasks", (sweep.done + sweep.failed).toLocaleString("en-US"), sweep.tasks.toLocaleString("en-US")) : t("about {0} left", length(sweep.left_seconds))}</small></Figure>
           <Figure name={t("Machines")} value={String(up)}><small>{t("{0} of {1} up", up, sweep.machines.length)}</small></Figure>
           <Figure name={t("Price now")} value={up ? perHour(sweep.usd_per_hour) : "–"}><small>{up ? "" : t("nothing runs")}</small></Figure>
-          <Figure name={t("Cost so far")} value={usd(sweep.usd)}><small>{t("Machine time")}: {length(sweep.seconds)}</small></Figure>
+          <Figure name={t("Cost so far")} value={usd(sweep.usd)}><small>{t("{0}: {1}", t("Machine time"), length(sweep.seconds))}</small></Figure>
         </div>
         {sweep.machines.length > 0 && (
           <details open={!over && sweep.machines.length <= 8}>
@@ -213,7 +213,7 @@ function Bar({ sweep }: { sweep: Sweep }): JSX.Element {
   const parts = STATES.filter((state) => sweep[state]);
   return (
     <div>
-      <div class="share" role="img" aria-label={parts.map((state) => `${sweep[state]} ${stateWord(state)}`).join(", ")}>
+      <div class="share" role="img" aria-label={list(parts.map((state) => `${sweep[state]} ${stateWord(state)}`))}>
         {parts.map((state) => <span key={state} class={`is-${state}`} style={{ flexGrow: sweep[state] }} />)}
       </div>
       <ul class="legend">{parts.map((state) => <li key={state}><span class={`share key`}><span class={`is-${state}`} style={{ flexGrow: 1 }} /></span><span><strong>{sweep[state].toLocaleString("en-US")}</strong> {stateWord(state)}</span></li>)}</ul>

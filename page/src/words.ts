@@ -7,7 +7,7 @@ const zh = {
   // lengths and money
   "{0} s": "{0} 秒", "{0} min": "{0} 分钟", "{0} h": "{0} 小时", "{0} d": "{0} 天", "${0}/h": "${0}/小时", "{0}/h": "{0}/小时", free: "免费", now: "当前",
   "a month for disks and images": "每月（磁盘和镜像）", "{0} a month": "每月 {0}", "from then on": "之后的价格", "for {0}": "已 {0}", "{0} ago": "{0}前",
-  "price of {0}": "{0} 的价格",
+  "price of {0}": "{0} 的价格", "{0}: {1}": "{0}：{1}",
   // the frame
   Desks: "工位", Views: "视图", Colours: "颜色", system: "跟随系统", light: "浅色", dark: "深色", "To the content": "跳到内容",
   "hotdesk web was started anew: open the address that it printed.": "hotdesk web 已重新启动：请打开它打印的新地址。",
@@ -116,7 +116,7 @@ const zh = {
   independently: "各做一部分", "in step": "同步进行", "Best value": "最划算", Fastest: "最快", "{0} machines": "{0} 台机器", "in 9 of 10 cases done in {0}": "十次有九次在 {0}内完成",
   "Nothing keeps the deadline and the budget.": "没有方案能同时满足截止时间和预算。", "Dollars against time": "费用与时间",
   "The line joins what nothing beats in both; the bars are 9 of 10 cases.": "连线上的方案在两方面都没有更优者；横竖线表示十有八九的范围。", "The plans on the line": "连线上的方案",
-  "a machine": "一台机器", each: "每台", "Done in": "用时", "9 of 10": "九成情况", "Paid hours per hour of work": "每小时工作的计费小时", "hours until it is done": "完成所需小时", deadline: "截止", budget: "预算",
+  "a machine": "未指定机型", each: "每台", "Done in": "用时", "9 of 10": "九成情况", "Paid hours per hour of work": "每小时工作的计费小时", "hours until it is done": "完成所需小时", deadline: "截止", budget: "预算",
   "{0} paid hours for one hour of work": "每小时工作计费 {0} 小时",
   // the doctor
   Doctor: "诊断", "Mend what is safe": "修复可安全修复的", wrong: "有问题", "worth knowing": "值得注意", "in order": "正常", Settings: "设置", "Written.": "已保存。",
@@ -138,6 +138,9 @@ export function setLanguage(name: string): void {
 export const said = (word: string): word is Word => word in zh;
 
 const english: Partial<Record<Word, string>> = { ready: "running", none: "without a machine" };
+
+/** Words beside one another, as the language lists them. */
+export const list = (words: readonly string[]): string => words.join(current === "zh" ? "、" : ", ");
 
 /** A word in the language that is chosen; {0}, {1} are replaced by the values. */
 export function t(word: Word, ...values: (string | number)[]): string {
