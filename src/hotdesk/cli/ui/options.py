@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from hotdesk.core.model import Desk
     from hotdesk.services.view import View
 
+    OfCounts = click.ParamType[int]
     OfNumbers = click.ParamType[float]
     OfWords = click.ParamType[str]
 else:  # it is generic since 8.5
-    OfNumbers = OfWords = click.ParamType
+    OfCounts = OfNumbers = OfWords = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 

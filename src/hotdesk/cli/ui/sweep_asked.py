@@ -15,7 +15,7 @@ from hotdesk.services.sweep_file import read_file
 from hotdesk.services.sweep_request import SweepRequest
 
 
-class Machines(click.ParamType[int]):
+class Machines(options.OfCounts):
     """A number of machines, or `auto`, which is 0."""
 
     name = "N|auto"
