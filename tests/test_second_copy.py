@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,13 @@ class Computer:
         self.local = Local(state, lambda desk: pytest.fail("no keys are needed"))
         self.desks = Hotdesk(state)
 
-    def park(self, desk: str, generation: int, **files: bytes) -> str:
-        disk = self.state.parent / f"{self.state.name}-{desk}-{generation}"
+    def park(self, desk: str, generation: int, *, born: float = 1.0, **files: bytes) -> str:
+        disk = self.state.parent / f"{self.state.name}-{desk}-{born}-{generation}"
         for name, content in files.items():
             (disk / "home").mkdir(parents=True, exist_ok=True)
             (disk / "home" / name).write_bytes(content)
         order = BakeOrder(
-            desk=desk, born=1.0, generation=generation, attempt=0, source_id=f"machine-{generation}",
+            desk=desk, born=born, generation=generation, attempt=0, source_id=f"machine-{generation}",
             started_at=float(generation), region="local",
         )  # fmt: skip
         self.local.pack(order, str(disk), lambda share, words: None)
@@ -190,6 +191,99 @@ def test_old_copies_go_after_a_question_and_never_the_last_whole_one(mine: Compu
     assert mine.desks.images("blue", copy_to=disk, keep=1, anyway=True)["pruned"] == [days[1]]
     left = {path.stem for path in (store / "images").glob("*.json")}
     assert left == {days[2], red}
+
+
+def test_an_earlier_desk_of_that_name_takes_no_place_of_the_one_that_is(mine: Computer, disk: Path) -> None:
+    """It was parked more often: its generation is the higher one."""
+    earlier = mine.park("blue", 7, a=b"long ago")
+    mine.desks.images(copy_to=disk)
+    mine.local.delete(earlier)
+    assert [one["id"] for one in mine.desks.images(copy_from=disk)["copied"]] == [earlier]
+    mine.local.delete(earlier)
+    newest = mine.park("blue", 1, born=2.0, a=b"today")
+    done = mine.desks.images(copy_to=disk, keep=1, anyway=True)
+    assert ([one["id"] for one in done["copied"]], done["pruned"]) == ([newest], [])
+    assert mine.desks.images(copy_from=disk)["copied"] == [], "blue would continue from it"
+    mine.local.delete(newest)
+    assert [one["id"] for one in mine.desks.images(copy_from=disk)["copied"]] == [newest]
+
+
+def test_what_cannot_be_read_there_keeps_its_content(mine: Computer, disk: Path) -> None:
+    """1. A record of a later hotdesk, say: the rest goes. 2. A manifest: nothing goes, as is said."""
+    red, old = mine.park("red", 1, a=noise(1)), mine.park("green", 1, a=noise(2))
+    mine.park("green", 2, a=noise(3))
+    mine.desks.images(copy_to=disk)
+    folder = disk / "hotdesk-images" / "images"
+    record, manifest = folder / f"{red}.json", folder / f"{red}.manifest"
+    known, listing = record.read_bytes(), manifest.read_bytes()
+    record.write_bytes(known.replace(b'"phase":"', b'"phase":"later-'))
+    manifest.chmod(0o600)
+    manifest.write_bytes(listing[:-9])
+    green = images.second(mine.desks.services.clouds, str(disk), "green")
+    with pytest.raises(NotAllowed, match="Nothing was deleted"):
+        green.prune(1, 0.0, anyway=True)
+    assert len(list(folder.glob("*.json"))) == 3
+    manifest.write_bytes(listing)
+    assert green.prune(1, 0.0, anyway=True) == [old]
+    record.write_bytes(known)
+    mine.local.delete(red)
+    mine.desks.images(copy_from=disk)
+    assert mine.content(red, "a") == noise(1)
+
+
+class Elsewhere(second_place.Place):
+    """A store as at another computer, by a shell of this one; `meanwhile` is called before what is named."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "ssh").write_text('#!/bin/sh\nshift\nexec sh -c "$1"\n')
+        (folder / "ssh").chmod(0o755)
+        super().__init__("far", str(folder), [str(folder / "ssh")])
+        self.store = folder / "hotdesk-images"
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+
+    def _now(self, what: str) -> None:
+        self.meanwhile.pop(what, lambda: None)()
+
+    def put(self, name: str, content: Path | bytes) -> None:
+        self._now(name)
+        super().put(name, content)
+
+    def damaged(self, known: dict[str, str]) -> list[str]:
+        self._now("damaged")
+        return super().damaged(known)
+
+
+@pytest.fixture
+def elsewhere(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    place = Elsewhere(disk)
+    monkeypatch.setattr(second_place, "opened", lambda host, folder: contextlib.nullcontext(place))
+    return place
+
+
+def test_what_is_missing_beside_a_record_elsewhere_is_sent(mine: Computer, elsewhere: Elsewhere) -> None:
+    """The list of packs is missing where a store was begun as one on a disk."""
+    blue = mine.park("blue", 1, a=noise(1))
+    mine.desks.images(copy_to="far:x")
+    for ending in ("packs", "manifest"):
+        file = elsewhere.store / "images" / f"{blue}.{ending}"
+        file.unlink()
+        mine.desks.images(copy_to="far:x")
+        assert file.exists()
+
+
+def test_two_computers_at_one_store_elsewhere(mine: Computer, elsewhere: Elsewhere) -> None:
+    """1. One deletes what the other counts on. 2. One copies while the other deletes."""
+    monday, tuesday = (mine.park("blue", day, a=noise(day)) for day in (1, 2))
+    packs, folder = elsewhere.store / "store" / "packs", elsewhere.store / "images"
+    elsewhere.meanwhile[f"images/{monday}.json"] = lambda: min(packs.iterdir()).unlink()
+    with pytest.raises(NotAllowed, match="was deleted at far:.* meanwhile"):
+        mine.desks.images(copy_to="far:x")
+    mine.desks.images(copy_to="far:x")
+    record = folder / f"{tuesday}.json"
+    elsewhere.meanwhile["damaged"] = lambda: os.link(record, folder / "new.json")
+    with pytest.raises(NotAllowed, match="new.json was copied there meanwhile"):
+        mine.desks.images(copy_to="far:x", keep=1, anyway=True)
+    assert (folder / f"{monday}.json").exists()
 
 
 @needs_sshd

@@ -200,7 +200,8 @@ class Copier(Protocol):
         """The images in the store below a folder ("": in this computer's) that a policy does not keep.
 
         Of each desk it keeps the `keep` newest and those that were taken in the last `keep_seconds`, in any
-        case the newest of those that were read back.
+        case the newest of those that were read back. Desks of one name that were made at different times,
+        or on different computers, are different desks.
         """
         ...
 

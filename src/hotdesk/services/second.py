@@ -73,14 +73,15 @@ class Second:
 
     def _sent(self, place: second_place.Place, verify: bool, skip: set[str]) -> Iterator[Copied]:
         there = place.files(begin=True)
-        whole: set[str] = set()
+        whole, needed = set[str](), set[str]()
         for part in self.pool.parts(self.desk, self.progress, skip):
             packs = {name: Path(path) for name, path in part.packs.items()}
             record, content = part.record
             size = {name: path.stat().st_size for name, path in packs.items()}
             lacks = [name for name in packs if there.get(name) != size[name]]
             known = {}
-            if lacks or verify or record not in there:
+            with_it = {f"images/{part.id}.packs", part.manifest[0], record}
+            if lacks or verify or not with_it <= there.keys():
                 known = {name: second_place.sha256(path) for name, path in packs.items()}
             if verify:
                 lacks += place.damaged({n: sum_ for n, sum_ in known.items() if n not in {*lacks, *whole}})
@@ -91,12 +92,16 @@ class Second:
                 there[name] = size[name]
                 sent += size[name]
             whole |= packs.keys()
+            needed |= packs.keys() | with_it
             if known:
                 lines = "".join(f"{name} {sum_}\n" for name, sum_ in sorted(known.items()))
                 place.put(f"images/{part.id}.packs", lines.encode())
                 place.put(part.manifest[0], Path(part.manifest[1]))
                 place.put(record, content)
             yield Copied(id=part.id, desk=part.desk, bytes=sent)
+        if lost := sorted(needed - place.files().keys()):
+            again = f"hotdesk images --copy-to {shlex.quote(self.where)}   # sends what is missing"
+            raise Refused(Kind.NOT_READY, f"{lost[0]} was deleted at {place} meanwhile", fix=again)
 
     def _prune(self, place: second_place.Place, here: Path, ids: list[str]) -> None:
         """The records first, then what no other image needs; not before what stays was read there."""
@@ -107,6 +112,11 @@ class Second:
         lost = [name for name in (f"images/{id_}.manifest" for id_ in left) if name not in there]
         if bad := lost + place.damaged(packs):
             raise Refused(Kind.CORRUPT, f"{bad[0]}, which is to stay, is damaged there, or missing")
+        known = {f"images/{path.name}" for path in images.glob("*.json")}
+        came = {name for name in place.files() if name.endswith(".json")} - known
+        if came:  # another computer copies, and its packs may be among those that nothing here needs
+            again = f"hotdesk images --copy-to {shlex.quote(self.where)}   # with --keep, as before"
+            raise Refused(Kind.NOT_READY, f"{min(came)} was copied there meanwhile", fix=again)
         place.delete([f"images/{id_}.json" for id_ in ids])
         place.delete([f"images/{id_}{end}" for id_ in ids for end in (".manifest", ".packs")])
         place.delete(sorted(name for name in there.keys() - packs.keys() if name.startswith("store/packs/")))

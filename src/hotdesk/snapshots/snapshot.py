@@ -52,6 +52,7 @@ __all__ = [
     "compare",
     "damages",
     "forget",
+    "need_manifests",
     "remove",
     "restore",
     "verify",
@@ -173,6 +174,13 @@ def _looks(entry: Entry) -> tuple[object, ...]:
     kind = "f" if entry.kind == "h" else entry.kind  # the order of two hard links is no difference
     size = entry.size if entry.kind == "f" else 0
     return (entry.parent, entry.name, kind, entry.mode, entry.mtime_ns, size, entry.target)
+
+
+def need_manifests(paths: Iterable[Path], store: Path) -> None:
+    """Raises `Refused` (CORRUPT) if any of these cannot be read."""
+    with opened(store) as chunks:
+        for path in paths:
+            need_manifest(path, chunks)
 
 
 def forget(store: Path, keep: Iterable[Path]) -> int:

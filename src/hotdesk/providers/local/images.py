@@ -270,14 +270,14 @@ class Images:
 
     def old(self, folder: Path | None, desk: str, keep: int, keep_seconds: float) -> list[Copied]:
         """Copies that a policy does not keep; see `core.ports.Copier`."""
-        kept: dict[str, int] = {}
+        kept: dict[tuple[str, float], int] = {}
         found = []
         since = clock.wall() - keep_seconds
         for id_, picture in _newest_first(Folders(folder / SECOND) if folder else self.folders, desk):
-            name = picture.order.desk
-            kept[name] = kept.get(name, 0) + 1
-            if kept[name] > max(1, keep) and picture.taken_at < since:
-                found.append(Copied(id=id_, desk=name, bytes=picture.size_bytes))
+            which = picture.order.desk, picture.order.born
+            kept[which] = kept.get(which, 0) + 1
+            if kept[which] > max(1, keep) and picture.taken_at < since:
+                found.append(Copied(id=id_, desk=picture.order.desk, bytes=picture.size_bytes))
         return found
 
     def prune(self, folder: Path, ids: Sequence[str]) -> int:
@@ -289,26 +289,37 @@ class Images:
     def _prune(self, other: Folders, ids: Sequence[str]) -> int:
         from hotdesk.snapshots import snapshot
 
-        desks = {picture.order.desk for id_, picture in _newest_first(other, "") if id_ in ids}
-        for desk in desks:
-            newest = next((id_ for id_, _ in _newest_first(other, desk) if id_ not in ids), None)
+        images = [(id_, (p.order.desk, p.order.born)) for id_, p in _newest_first(other, "")]
+        for which in {which for id_, which in images if id_ in ids}:
+            newest = next((id_ for id_, its in images if its == which and id_ not in ids), None)
             if newest is None:
-                raise Refused(Kind.BAD_REQUEST, f"nothing of {desk} would be left in {other.root}")
+                raise Refused(Kind.BAD_REQUEST, f"nothing of {which[0]} would be left in {other.root}")
             [damage] = snapshot.damages([other.manifest(newest)], other.store)
             if damage:
                 raise Refused(Kind.CORRUPT, f"{newest}, which is to stay, is damaged there: {damage}")
+        # Whatever has a manifest stays, also where its record is of a later hotdesk, or damaged.
+        left = [path for path in other.images.glob("*.manifest") if path.stem not in ids]
+        snapshot.need_manifests(left, other.store)
         for id_ in ids:
             if plain(id_):
                 for path in (other.image(id_), other.manifest(id_)):  # the record first
                     path.unlink(missing_ok=True)
-        left = [other.manifest(id_) for id_, _ in records.pictures(other.images)]
         return snapshot.forget(other.store, left)
 
     def _is_news(self, picture: records.Picture) -> bool:
-        """Whether an image of the second store is newer than all that is here of its desk."""
+        """Whether an image of the second store is newer than all that is here of its desk.
+
+        One of an earlier desk of that name is not, however often that one was parked: a desk continues from
+        the image with the highest generation, and an old one would take the place of its work.
+        """
+        order = picture.order
         return all(
-            image.age < (picture.order.generation, picture.taken_at)
-            for image in looking.survey(self.folders).of(picture.order.desk).images
+            image.age < (order.generation, picture.taken_at)
+            for image in looking.survey(self.folders).of(order.desk).images
+        ) and all(
+            mine.order.born <= order.born
+            for _, mine in records.pictures(self.folders.images)
+            if mine.order.desk == order.desk
         )
 
     def being_baked(self, source_id: str) -> bool:
@@ -336,13 +347,17 @@ class Images:
 
 
 def _newest_first(folders: Folders, desk: str) -> list[tuple[str, records.Picture]]:
-    """The verified images of a desk ("": of all) in a store."""
+    """The verified images of a desk ("": of all) in a store; generations begin anew with a desk."""
     found = [
         (id_, picture)
         for id_, picture in records.pictures(folders.images)
         if plain(id_) and picture.verified and desk in {"", picture.order.desk}
     ]
-    return sorted(found, key=lambda one: (one[1].order.generation, one[1].taken_at), reverse=True)
+
+    def age(one: tuple[str, records.Picture]) -> tuple[float, int, float]:
+        return one[1].order.born, one[1].order.generation, one[1].taken_at
+
+    return sorted(found, key=age, reverse=True)
 
 
 def check_source(
