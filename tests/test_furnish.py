@@ -56,6 +56,22 @@ def test_a_file_that_was_cut_off_is_found_by_reading(tmp_path: Path) -> None:
     assert content.content(dist) == digest, "which tells what it is, and not how it fares"
 
 
+def test_the_address_of_an_index_is_in_no_list_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a password in it, and a machine may have other users."""
+    program, said = tmp_path / "uv", tmp_path / "said"
+    program.write_text(f'#!/bin/sh\necho "$UV_DEFAULT_INDEX $*" > {said}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://me:secret@localhost/simple")
+    assert furnish.install(["alpha==1.0"]) == ""
+    address, _, words = said.read_text().partition(" ")
+    assert address == "http://me:secret@localhost/simple"
+    assert "alpha==1.0" in words
+    assert "secret" not in words
+
+
 @pytest.mark.slow
 def test_what_is_missing_is_installed_and_what_is_not_to_be_had_is_named(tmp_path: Path) -> None:
     """1. From a folder as the index. 2. Again, nothing is left to do. 3. The environment's own lock."""

@@ -57,9 +57,8 @@ def install(lines: list[str]) -> str:
     uv is quicker where it is there. It has settings of its own, so what it does not find, pip may.
     """
     uv = shutil.which("uv") if sys.prefix != sys.base_prefix else None
-    if uv and not _run(
-        [uv, "pip", "install", "-q", "--no-deps", "--python", sys.executable, *_index()], lines
-    ):
+    by_uv = [uv or "", "pip", "install", "-q", "--no-deps", "--python", sys.executable]
+    if uv and not _run(by_uv, lines, _index()):
         return ""
     words = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-input"]
     words.append("--disable-pip-version-check")
@@ -67,23 +66,29 @@ def install(lines: list[str]) -> str:
         words.append("--user")
         if os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")):
             words.append("--break-system-packages")
-    return _run(words, lines)
+    return _run(words, lines, {})
 
 
-def _run(words: list[str], lines: list[str]) -> str:
+def _run(words: list[str], lines: list[str], more: dict[str, str]) -> str:
     done = subprocess.run(
-        words + lines, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        words + lines,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, **more),
     )
     said = [line for line in done.stderr.splitlines() if line.strip()]
     return "" if done.returncode == 0 else (said or ["pip gives no reason"])[-1]
 
 
-def _index() -> list[str]:
-    """The index that pip is set to use, for uv."""
+def _index() -> dict[str, str]:
+    """The index that pip is set to use, for uv: as variables, since everybody can list words of commands,
+    and an address may have a password in it."""
     words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     told = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     url = os.environ.get("PIP_INDEX_URL") or told.stdout.strip()
-    return ["--index-url", url] if url else []
+    return {"UV_DEFAULT_INDEX": url, "UV_INDEX_URL": url} if url else {}  # in new versions, and in old ones
 
 
 def broken(names: list[str]) -> dict[str, str]:
