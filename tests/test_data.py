@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hotdesk.config import parse
+from hotdesk.connect import carrying
 from hotdesk.connect.job_runner import packed_runner
 from hotdesk.guest import data_kept, data_record, data_source, inventory
 from hotdesk.services import data
@@ -210,6 +211,7 @@ def test_what_comes_from_a_cloud_leaves_data_there(desk: Desk, kept: Path, tmp_p
     write(here / "x" / "a", "of an older image")
     rules = tmp_path / "rules"
     rules.write_bytes(b"".join(rule + b"\0" for rule in data_kept.rules(str(desk.home))))
+    assert carrying.are_of_data(rules.read_bytes())
     order = ["-a", "--delete", "--from0", f"--filter=merge {rules}", f"{desk.home}/", f"{here}/"]
     subprocess.run(["rsync", *order], check=True)
     found = {str(p.relative_to(here)) for p in here.rglob("*") if not p.is_dir() or p.name == "empty"}
@@ -218,6 +220,11 @@ def test_what_comes_from_a_cloud_leaves_data_there(desk: Desk, kept: Path, tmp_p
     }  # fmt: skip
     counted = inventory.files([str(desk.home)])
     assert (counted["data_files"], counted["data_bytes"] > 20) == (4, True)
+
+
+def test_a_desk_has_no_file_of_this_computer_merged_into_the_rules() -> None:
+    for rule in (b".- /etc/passwd", b"merge /etc/passwd", b": .x", b"- /x\n. /etc/passwd", b" + /x", b"!"):
+        assert not carrying.are_of_data(b"H /x/**\0" + rule + b"\0"), rule
 
 
 @pytest.mark.tools("rclone")
@@ -251,6 +258,8 @@ def test_a_tool_that_is_not_there_is_said_with_the_line_that_installs_it(desk: D
     assert "ossutil" in told[1]["why"]
     [remark] = data.remarked("blue", [data.Told(to="~/x", state="failed", fix=told[0]["fix"])])
     assert remark.fix == "hotdesk ssh blue -- sudo apt-get install -y rclone"
+    [remark] = data.remarked("blue", [data.Told(to="~/x", state="failed", fix="true; reboot")])
+    assert remark.fix == "hotdesk ssh blue -- 'true; reboot'", "all of it runs at the desk"
 
 
 _OSSUTIL = """#!/bin/sh
@@ -338,6 +347,7 @@ def test_an_etag_is_that_of_the_content(tmp_path: Path) -> None:
         ('from = "s3://b/x", to = "~/x"', ""),
         ('from = "mine:x y", to = "~/x"', ""),
         ('from = "/data", to = "~/x", mount = true', ""),
+        ('from = "/data", to = "~/x/"', ""),
         ('from = "s3://b/x", to = "~/x", mount = true', "mount is for a folder of the machine"),
         ('from = "data", to = "~/x"', "from is 'data'"),
         ('from = ":sftp,ssh=date:x", to = "~/x"', "from is ':sftp"),

@@ -91,10 +91,21 @@ def _without_data(access: Access) -> Iterator[list[str]]:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise Refused(Kind.UNREADABLE, f"the data folders of {access.desk} could not be listed: {said}")
+    if not are_of_data(done.stdout):
+        raise Refused(Kind.UNREADABLE, f"{access.desk} does not say which of its files are data")
     with tempfile.NamedTemporaryFile(prefix="hotdesk-") as rules:
         rules.write(done.stdout)
         rules.flush()
         yield ["--from0", f"--filter=merge {rules.name}"] if done.stdout else []
+
+
+def are_of_data(rules: bytes) -> bool:
+    """Whether rules for rsync show and hide files, and nothing else.
+
+    They come from a desk, which others may have got hold of. By a rule to merge a file, rsync would read one
+    of this computer, and send its lines to the desk as patterns.
+    """
+    return all(rule.startswith((b"+ /", b"H /")) for rule in rules.split(b"\0") if rule)
 
 
 def quiesce(access: Access) -> list[str]:

@@ -23,6 +23,10 @@ class Data(Value, frozen=True):
     to: str  # "~/x"
     mount: bool = False  # as a link to the machine's own folder; nothing is copied
 
+    def __post_init__(self) -> None:
+        # A folder has one name: desks tell of it by that (guest/data_record.py).
+        msgspec.structs.force_setattr(self, "to", self.to.rstrip("/"))
+
 
 def impossible(folders: Sequence[Data]) -> Iterator[str]:
     """What is wrong with these, each beginning with the key."""
@@ -33,7 +37,7 @@ def impossible(folders: Sequence[Data]) -> Iterator[str]:
             yield f"from is {data.origin!r}; it must be one of: {known}."
         if data.mount and not data.origin.startswith("/"):
             yield f"mount is for a folder of the machine, and {data.origin} is copied. Leave it out."
-        tilde, *parts = data.to.rstrip("/").split("/")
+        tilde, *parts = data.to.split("/")
         if tilde != "~" or not parts or {"", ".", ".."} & {*parts} or not data.to.isprintable():
             yield f"to is {data.to!r}; it must be a folder below the desk's home, such as ~/data."
         elif parts[0] in {".hotdesk", ".ssh"}:

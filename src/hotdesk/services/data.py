@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from hotdesk.core.ports import Access
 if TYPE_CHECKING:
     from hotdesk.config import Config
 
+_PLAIN = re.compile(r"[\w./ -]*", re.ASCII)
 FILE = "data.json"  # in a desk's folder here: what it was last told to bring
 
 
@@ -87,6 +90,8 @@ def remarked(name: str, told: Sequence[Told]) -> tuple[Remark, ...]:
     if not told:
         return ()
     fix = next((one.fix for one in told if one.fix), "")
+    if not _PLAIN.fullmatch(fix):  # a desk says it: whoever pastes the line runs nothing of it here
+        fix = shlex.quote(fix)
     again = f"hotdesk up {name}   # brings what is missing" if any(_stuck(one) for one in told) else ""
     return (
         Remark(
