@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from hotdesk.config import Config
 from hotdesk.core.billing import statement
-from hotdesk.core.billing.rates import HOURS_PER_MONTH
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge
 from hotdesk.core.billing.statement import Line
+from hotdesk.core.billing.tally import lines, tally
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.money import Amount, sums
@@ -272,6 +273,17 @@ def test_a_bill_reads_the_journals_of_desks_that_have_changed(tmp_path: Path) ->
     cloud.survey_now = replace(cloud.survey_now, images=())
     assert spent(13)[1] == 1, "it is gone"
     assert spent(14) == (spent(15)[0], 0)
+
+
+def test_what_is_paid_once_is_kept_when_it_is_in_the_bill() -> None:
+    """A copy to another region, in a bill of the very moment that it was made."""
+    copied = Charge(
+        desk="blue", kind="transfer", id="ami-1", began=BEGAN, ended=BEGAN, usd_per_hour=0.0, usd_once=1.28
+    )
+    assert not tally("blue", lambda now: [copied], BEGAN, "month").lasts
+    kept = tally("blue", lambda now: [copied], BEGAN + 1, "month")
+    assert kept.lasts
+    assert [line.transfer for line in lines([kept], BEGAN + HOUR, by="month")] == [1.28]
 
 
 def test_a_budget_is_judged_by_the_same_count(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def _going_on(bill: Sequence[Charge], later: Sequence[Charge], now: float) -> li
         return None
     found = []
     for charge, then in zip(bill, later, strict=True):
-        if max(charge.began, charge.ended) > now:
+        if charge.began >= now or charge.ended > now:  # what is paid once, just now, is in no line yet
             return None
         goes_on = charge.ended == now and then.ended == now + _LONG_SECONDS
         surely = charge.sure_until == now and then.sure_until == now + _LONG_SECONDS
