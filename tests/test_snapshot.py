@@ -35,6 +35,7 @@ from hotdesk.snapshots.tree import Entry
 
 SRC = Path(__file__).parents[1] / "src"
 MIB = 1 << 20
+NOBODY = 65534  # a user id
 
 
 # A second, independent opinion of what a tree is
@@ -378,6 +379,33 @@ needs_counts = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no
 def age() -> None:
     """Wait until the files' change times are old enough to be trusted (their clock ticks every few ms)."""
     threading.Event().wait(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="Linux only")
+def test_a_file_that_may_not_be_written_gets_its_attributes_back() -> None:
+    """As somebody who is not root: Linux lets them set attributes of what they may write."""
+    me = os.geteuid()
+    with tempfile.TemporaryDirectory(prefix="hotdesk-") as name:
+        top = Path(name)
+        file = top / "disk" / "file"
+        file.parent.mkdir()
+        file.write_bytes(b"mine")
+        try:
+            os.setxattr(file, "user.mine", b"1")
+        except OSError:
+            pytest.skip("this file system has no attributes")
+        file.chmod(0o444)
+        capture(file.parent, top / "store", top / "manifest")
+        restore(top / "manifest", top / "store", top / "first")  # and all is imported
+        for path in [top, *top.rglob("*")]:
+            os.chown(path, me or NOBODY, -1)
+        try:
+            os.seteuid(me or NOBODY)
+            restore(top / "manifest", top / "store", top / "back")
+        finally:
+            os.seteuid(me)
+        assert os.getxattr(top / "back" / "file", "user.mine") == b"1"
+        assert stat.S_IMODE((top / "back" / "file").stat().st_mode) == 0o444
 
 
 @needs_counts

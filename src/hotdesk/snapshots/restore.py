@@ -189,7 +189,8 @@ class _Building:
     def _write(self, index: int, offset: int, data: memoryview) -> None:
         entry = self._entries[index]
         whole = len(data) == entry.size
-        mode = entry.mode & 0o777 if whole else 0o600  # a file that is opened again has to be writable
+        # A file that is opened again has to be writable, and one that gets attributes.
+        mode = entry.mode & 0o777 if whole and not entry.xattrs else 0o600
         fd = os.open(entry.name, _NEW, mode, dir_fd=self._fd(entry.parent))
         try:
             write_at(fd, data, offset)
