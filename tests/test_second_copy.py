@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -235,7 +236,7 @@ class Elsewhere(second_place.Place):
     """A store as at another computer, by a shell of this one; `meanwhile` is called before what is named."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "ssh").write_text('#!/bin/sh\nshift\nexec sh -c "$1"\n')
+        (folder / "ssh").write_text(f'#!/bin/sh\nshift\nPATH={folder}:$PATH exec sh -c "$1"\n')
         (folder / "ssh").chmod(0o755)
         super().__init__("far", str(folder), [str(folder / "ssh")])
         self.store = folder / "hotdesk-images"
@@ -276,14 +277,31 @@ def test_two_computers_at_one_store_elsewhere(mine: Computer, elsewhere: Elsewhe
     monday, tuesday = (mine.park("blue", day, a=noise(day)) for day in (1, 2))
     packs, folder = elsewhere.store / "store" / "packs", elsewhere.store / "images"
     elsewhere.meanwhile[f"images/{monday}.json"] = lambda: min(packs.iterdir()).unlink()
-    with pytest.raises(NotAllowed, match="was deleted at far:.* meanwhile"):
+    with pytest.raises(NotAllowed, match="was deleted at far"):
         mine.desks.images(copy_to="far:x")
     mine.desks.images(copy_to="far:x")
     record = folder / f"{tuesday}.json"
     elsewhere.meanwhile["damaged"] = lambda: os.link(record, folder / "new.json")
-    with pytest.raises(NotAllowed, match="new.json was copied there meanwhile"):
+    with pytest.raises(NotAllowed, match="was copied there meanwhile"):
         mine.desks.images(copy_to="far:x", keep=1, anyway=True)
     assert (folder / f"{monday}.json").exists()
+
+
+def test_a_record_elsewhere_that_cannot_be_read_keeps_its_packs(mine: Computer, elsewhere: Elsewhere) -> None:
+    """Here `wc` leaves it out, as it does without the right to read."""
+    red = mine.park("red", 1, a=noise(3))
+    for day in (1, 2):
+        mine.park("blue", day, a=noise(day))
+    mine.desks.images(copy_to="far:x")
+    known = sorted(path for path in elsewhere.store.rglob("*") if path.is_file())
+    wc, real = elsewhere.store.parent / "wc", shutil.which("wc")
+    lines = ["#!/bin/sh", f'{real} "$@" | grep -v {red}.json', "echo Permission denied >&2", "exit 1"]
+    wc.write_text("\n".join(lines))
+    wc.chmod(0o755)
+    blue = images.second(mine.desks.services.clouds, "far:x", "blue")
+    with pytest.raises(NotAllowed, match="Permission denied"):
+        blue.prune(1, 0.0, anyway=True)
+    assert sorted(path for path in elsewhere.store.rglob("*") if path.is_file()) == known
 
 
 @needs_sshd

@@ -45,14 +45,15 @@ class Place:
     def __str__(self) -> str:
         return f"{self.host}:{self.folder}"
 
-    def files(self, *, begin: bool = False) -> dict[str, int]:
+    def files(self, *, begin: bool = False, every: bool = False) -> dict[str, int]:
         """The files of the store with their bytes; `begin`: it is made where there is none.
 
-        Raises `Usage` where the folder, or the store in it, is not there.
+        Those that cannot be read are left out, or an error with `every`. Raises `Usage` where the folder, or
+        the store in it, is not there.
         """
         make = f"mkdir -p {SECOND}/images {SECOND}/store/packs; " if begin else ""
         script = f"umask 077; {make}cd {SECOND} 2>/dev/null || exit {_NO_FOLDER}; "
-        script += "find images store/packs -type f -exec wc -c {} + 2>/dev/null; true"
+        script += "find images store/packs -type f -exec wc -c {} +" + ("" if every else " 2>/dev/null; true")
         said = self._run(script).decode("utf-8", "replace")
         rows = (line.split(None, 1) for line in said.splitlines())
         return {row[1]: int(row[0]) for row in rows if len(row) == 2 and _NAME.fullmatch(row[1])}

@@ -113,7 +113,7 @@ class Second:
         if bad := lost + place.damaged(packs):
             raise Refused(Kind.CORRUPT, f"{bad[0]}, which is to stay, is damaged there, or missing")
         known = {f"images/{path.name}" for path in images.glob("*.json")}
-        came = {name for name in place.files() if name.endswith(".json")} - known
+        came = {name for name in place.files(every=True) if name.endswith(".json")} - known
         if came:  # another computer copies, and its packs may be among those that nothing here needs
             again = f"hotdesk images --copy-to {shlex.quote(self.where)}   # with --keep, as before"
             raise Refused(Kind.NOT_READY, f"{min(came)} was copied there meanwhile", fix=again)
