@@ -100,6 +100,34 @@ def test_a_machine_that_is_not_listed_has_ended_only_after_the_lag_or_once_it_wa
     assert [(m.stays, m.alive) for m in ending.members] == [(False, True), (False, False), (False, False)]
 
 
+def test_a_machine_that_a_listing_lacked_is_ended_or_used_once_it_is_there_again() -> None:
+    group = launched()
+    there = [shown(m.id, of=m.offer) for m in group.members]
+    gone = plan.looked(plan.looked(group, there, WANTED, 5.0), there[:2], WANTED, 10.0)
+    assert [m.id for m in gone.alive] == ["i-1", "i-2"]
+    again = plan.looked(gone, there, WANTED, 15.0)
+    assert [(m.id, m.name) for m in again.alive] == [("i-1", "s1-1"), ("i-2", "s1-2"), ("i-3", "s1-3")]
+    assert [
+        m.id for m in plan.to_end(plan.looked(gone, there, replace(WANTED, names=()), 15.0), (), 15.0, 60.0)
+    ] == ["i-1", "i-2", "i-3"], "a sweep that is over leaves none"
+    instead = Member(id="i-4", offer=B, since=11.0, name="s1-3", seen=True, up=True)
+    both = replace(gone, members=(*gone.members, instead))
+    both = plan.bound(plan.looked(both, [*there, shown("i-4", of=B)], WANTED, 15.0), WANTED.names)
+    assert [m.id for m in plan.to_end(both, WANTED.names, 15.0, 60.0)] == ["i-3"], "two under one name"
+
+
+def test_spot_that_costs_more_than_on_demand_is_bought_by_who_wants_nothing_else() -> None:
+    firm = replace(FIRM, usd_per_hour=0.35)  # between A and B
+    wanted = replace(WANTED, pools=(A, firm, B))
+    lacks = plan.Short(key=A.key, kind=Kind.NO_CAPACITY, why="sold out", until=1e9)
+    group = replace(launched(), short=(lacks,), members=launched().members[:1])
+    orders = [
+        plan.next_order(group, replace(wanted, market=market), 9.0)
+        for market in (MarketChoice.CHEAPEST, MarketChoice.SPOT)
+    ]
+    assert [order and order.offers for order in orders] == [(firm,), (B,)]
+
+
 def test_a_head_that_is_lost_is_replaced_before_all_others() -> None:
     group = plan.looked(launched(), [shown("i-3")], WANTED, 100.0)
     order = plan.next_order(group, WANTED, 100.0)

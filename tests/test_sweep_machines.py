@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal, Market, MarketChoice, Offer
 from hotdesk.core.sweep.group import BOOT_SECONDS, Group, Wanted, trouble
-from hotdesk.core.sweep.model import Sweep
+from hotdesk.core.sweep.model import Machine, MachineState, Sweep
 from hotdesk.sweep.machines import Machines
+from hotdesk.sweep.rented import RentedSite
 from hotdesk.sweep.store import SweepStore
 from tests import aliyun_desk
 from tests.aws_desk import HOME, Laptop, offer, quick
@@ -275,6 +276,70 @@ def test_a_machine_of_an_answer_that_was_never_heard_is_ended_too(fleet: Fleet) 
     assert fleet.there()
     fleet.end()
     assert fleet.there() == []
+
+
+def test_one_of_an_answer_that_was_lost_the_second_time_is_waited_for_from_then_on(
+    fake: FakeEc2, tmp_path: Path
+) -> None:
+    """What it launched is not listed yet when the sweep is cancelled."""
+    lag = 60.0
+    with quick(fake, lag_seconds=lag):
+        fleet = Fleet(fake, tmp_path, lag_seconds=lag + 1)
+        fake.post("lose", action="CreateFleet", when="before", times=1)
+        fleet.tick(NAMES[:1])
+        fleet.laptop.time.sleep(2 * lag)
+        fake.post("lose", action="CreateFleet", when="after", times=1)
+        fleet.tick(NAMES[:1])
+        assert fleet.machines.group().unanswered is not None
+        fleet.end()
+        fleet.laptop.time.sleep(2 * lag)
+        assert fleet.there() == []
+        fleet.store.close()
+        fleet.laptop.store.close()
+
+
+def test_a_cloud_that_fails_to_end_machines_is_asked_again(fleet: Fleet) -> None:
+    fleet.until(all_up(NAMES[:2]), NAMES[:2])
+    fleet.laptop.fake.post("lose", action="TerminateInstances", when="before", times=1)
+    fleet.laptop.time.sleep(60.0)
+    fleet.tick(())
+    fleet.laptop.fake.post("refuse", action="TerminateInstances", code="InternalError", status=500, times=1)
+    fleet.laptop.time.sleep(60.0)
+    fleet.tick(())
+    assert len([note for note in fleet.notes if "could not be ended yet" in note]) == 2, fleet.notes
+    fleet.end()
+
+
+def test_a_new_process_renews_the_leases_of_machines_that_are_up(fleet: Fleet, tmp_path: Path) -> None:
+    """When the one before told them is not known: it may have been an hour ago."""
+    told: list[str] = []
+
+    class Site(RentedSite):
+        def _lease(self, name: str) -> None:
+            told.append(name)
+
+    def site() -> Site:
+        return Site(
+            sweep=replace(fleet.store.sweep(1), group=fleet.wanted.fleet), folder=tmp_path, pools=POOLS,
+            market=MarketChoice.CHEAPEST, machines=fleet.machines, provider=fleet.provider,
+            fleets=fleet.provider, clock=fleet.laptop.time,
+        )  # fmt: skip
+
+    names = NAMES[:2]
+    rows = [Machine(name=name, number=n, since=1.0) for n, name in enumerate(names, 1)]
+    fleet.store.put_machines(1, rows)
+    fleet.until(all_up(names), names)
+    first = site()
+    fleet.laptop.time.sleep(60.0)
+    assert {*first.tick(names, ())} == {*names}
+    assert told == [], "they are told when they are prepared"
+    fleet.store.put_machines(1, [replace(m, state=MachineState.UP) for m in rows])
+    second = site()
+    for _ in range(2):
+        fleet.laptop.time.sleep(60.0)
+        second.tick(names, ())
+    assert sorted(told) == [*names], "at once, and not again before it is due"
+    fleet.end()
 
 
 def test_spot_only_never_buys_a_worker_on_demand(fleet: Fleet) -> None:

@@ -112,9 +112,9 @@ class Machines:
 
     def _launch(self, group: Group, order: FleetOrder) -> Group:
         """Send an order, which is written down before; and what became of it after."""
-        if all(a.order.token != order.token for a in group.asked):
-            asked = Asked(order=order, at=self.clock.now())
-            group = self._save(group, replace(group, asked=(*group.asked, asked)))
+        others = [a for a in group.asked if a.order.token != order.token]
+        asked = Asked(order=order, at=self.clock.now())  # again, too: what it launches is listed from now on
+        group = self._save(group, replace(group, asked=(*others, asked)))
         try:
             reply = self.provider.launch_fleet(order)
         except Refused as no:
@@ -127,14 +127,17 @@ class Machines:
             reply = FleetReply(shortages=tuple(lacks))
         except Exception as error:  # it may have launched them: the same is asked again, or they are seen
             return self._wait(group, f"{type(error).__name__}: {error}")
+        group = self._save(group, planning.replied(group, order, reply, self.clock.now()))
+        if not reply.machines and not reply.shortages:
+            return self._wait(group, "nothing was launched, and no reason was given")
         self._refused = 0
-        return self._save(group, planning.replied(group, order, reply, self.clock.now()))
+        return group
 
     def _wait(self, group: Group, why: str) -> Group:
         self._refused += 1
         seconds = backoff(self._refused, f"{self.number}/{self.clock.now()}")
         self._later = self.clock.now() + seconds
-        self.on_note(f"An order of machines got no answer, and is sent again in {seconds:.0f} s: {why}")
+        self.on_note(f"An order of machines came to nothing, and is sent again in {seconds:.0f} s: {why}")
         return group
 
     def _tell(self, group: Group, wanted: Wanted) -> None:
@@ -152,10 +155,13 @@ class Machines:
         """What a call answers. Raises `HotdeskError` for every failure."""
         try:
             return call()
+        except HotdeskError:
+            raise
         except Refused as no:
             raise HotdeskError("The cloud refuses.", no.message, no.fix) from no
-        except OSError as error:
-            raise HotdeskError("The cloud does not answer.", str(error), "") from error
+        except Exception as error:  # any error: the request may have had its effect, and is made again
+            why = f"{type(error).__name__}: {error}"
+            raise HotdeskError("The cloud does not answer.", why, "") from error
 
     def _save(self, before: Group, after: Group) -> Group:
         if after is not before:

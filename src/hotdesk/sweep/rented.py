@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from hotdesk.connect import limits
-from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.errors import Failing, HotdeskError, Refused
 from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Phase
 from hotdesk.core.ports import Access, Clock, Fleets, Provider
 from hotdesk.core.sweep import group as planning
@@ -80,7 +81,7 @@ class RentedSite(Reached):
             if rows[member.name].state is MachineState.UP and not member.up:
                 self.machines.proved(member)
         self._reach = reach
-        self._renew()
+        self._renew({n for n, m in rows.items() if m.state in {MachineState.WANTED, MachineState.LOST}})
         return found
 
     def _accessed(self, member: Member, shown: Instance) -> Access | None:
@@ -90,7 +91,7 @@ class RentedSite(Reached):
         if known is None or member.name == self._wanted.names[0]:  # (asking lets our present address in)
             try:
                 known = self._known[member.id] = self.provider.access(shown)
-            except Refused:
+            except (Refused, Failing, OSError):  # at the next look
                 return known
         return known
 
@@ -127,16 +128,20 @@ class RentedSite(Reached):
     def usd(self, names: Collection[str]) -> float:
         return self._group.usd(self.clock.now())
 
-    def _renew(self) -> None:
-        """Tell each machine that its lease goes on: without us it ends itself."""
+    def _renew(self, unprepared: Collection[str]) -> None:
+        """Tell each machine that its lease goes on: without us it ends itself.
+
+        Those that are not up yet are told when they are prepared; the others at once by a new process, which
+        cannot know when they were told last.
+        """
         now = self.clock.now()
-        # Those that are not up yet are told when they are prepared.
-        due = [n for n in self._reach if now - self._leased.get(n, now) > RENEW_SECONDS]
+        never = {n: now if n in unprepared else -inf for n in self._reach}
+        due = [n for n in self._reach if now - self._leased.get(n, never[n]) > RENEW_SECONDS]
         answers = side_by_side([partial(self._lease, name) for name in due], AT_ONCE)
         told = [name for name, answer in zip(due, answers, strict=True) if not isinstance(answer, Exception)]
         self._leased |= dict.fromkeys(told, now)
         if ids := [m.id for m in self._group.members if m.stays and m.name in told]:
-            with contextlib.suppress(Refused, HotdeskError, OSError):  # it is told again before it is due
+            with contextlib.suppress(Exception):  # it is told again before it is due
                 self.fleets.renew_fleet(ids, CLOUD_LEASE_SECONDS)
 
     def _lease(self, name: str) -> None:

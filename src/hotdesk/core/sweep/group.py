@@ -7,6 +7,7 @@ lost; whatever a look shows counts, whoever asked for it. So no machine is paid 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import inf
 
 from msgspec.structs import replace
 
@@ -48,7 +49,7 @@ class Asked(Value, frozen=True):
     """An order that was sent, or was about to be."""
 
     order: FleetOrder
-    at: float
+    at: float  # the last time
     answered: bool = False
     got: int = 0  # machines
 
@@ -127,8 +128,13 @@ def replied(group: Group, order: FleetOrder, reply: FleetReply, now: float) -> G
 
 
 def looked(group: Group, found: Iterable[Instance], wanted: Wanted, now: float) -> Group:
-    """The group after a look: machines that no answer told of are adopted, those that are gone have ended."""
+    """The group after a look: machines that no answer told of are adopted, those that are gone have ended.
+
+    One that was missing from a listing and is there again is paid for: it is the group's again, under its
+    name if no other has that now.
+    """
     there = {i.id: i for i in found}
+    taken = {m.name for m in group.members if m.stays}
     members = []
     for member in group.members:
         shown = there.pop(member.id, None)
@@ -139,6 +145,10 @@ def looked(group: Group, found: Iterable[Instance], wanted: Wanted, now: float) 
                 member = replace(member, ending_at=member.ending_at or now)  # noqa: PLW2901
             if over and member.alive:
                 member = replace(member, ended_at=now)  # noqa: PLW2901
+            elif not over and not member.alive:
+                name = "" if member.name in taken else member.name
+                member = replace(member, ended_at=0.0, name=name)  # noqa: PLW2901
+                taken.add(name)
         elif member.alive and (member.seen or now - member.since > wanted.lag_seconds):
             member = replace(member, ended_at=now, phase=Phase.ENDED)  # noqa: PLW2901
         members.append(member)
@@ -214,7 +224,7 @@ def next_order(group: Group, wanted: Wanted, now: float) -> FleetOrder | None:
     if head and wanted.market is MarketChoice.SPOT and len(wanted.names) == 1:
         markets = [Market.SPOT]
     for market in markets:
-        if pools := open_pools(group, wanted.pools, market, now):
+        if pools := open_pools(group, wanted.pools, market, now, wanted.market):
             count = 1 if head else min(len(missing), wanted.most, room)
             return FleetOrder(
                 fleet=wanted.fleet,
@@ -236,15 +246,24 @@ def _markets(choice: MarketChoice) -> list[Market]:
     return [Market.SPOT, Market.ON_DEMAND]
 
 
-def open_pools(group: Group, pools: Sequence[Offer], market: Market, now: float) -> list[Offer]:
+def open_pools(
+    group: Group,
+    pools: Sequence[Offer],
+    market: Market,
+    now: float,
+    choice: MarketChoice = MarketChoice.CHEAPEST,
+) -> list[Offer]:
     """The pools of a market that lack nothing now, and cost about as much as the best one."""
     short = {s.key for s in group.short if s.until > now}
-    return [o for o in _considered(pools, market) if o.key not in short][:POOLS_MOST]
+    return [o for o in _considered(pools, market, choice) if o.key not in short][:POOLS_MOST]
 
 
-def _considered(pools: Sequence[Offer], market: Market) -> list[Offer]:
-    """The pools of a market that are ever asked."""
+def _considered(pools: Sequence[Offer], market: Market, choice: MarketChoice) -> list[Offer]:
+    """The pools of a market that are ever asked: of spot none that costs more than on-demand would."""
     mine = [o for o in pools if o.market is market]
+    if market is Market.SPOT and choice is MarketChoice.CHEAPEST:
+        firm = min((o.usd_per_hour for o in pools if o.market is Market.ON_DEMAND), default=inf)
+        mine = [o for o in mine if o.usd_per_hour <= firm]
     least = min((o.usd_per_hour for o in mine), default=0.0)
     return [o for o in mine if o.usd_per_hour <= least * DEARER_MOST]
 
@@ -277,7 +296,7 @@ def trouble(group: Group, wanted: Wanted, now: float) -> str:
     short = {s.key: s for s in group.short if s.until > now}
     head = missing[0] == wanted.names[0] and len(wanted.names) > 1
     usable = {*_markets(wanted.market)} | ({Market.ON_DEMAND} if head else set())
-    asked = {o.key for market in usable for o in _considered(wanted.pools, market)}
+    asked = {o.key for market in usable for o in _considered(wanted.pools, market, wanted.market)}
     mine = [o for o in wanted.pools if o.key in asked]
     if mine and all((s := short.get(o.key)) is not None and s.kind in LASTING for o in mine):
         return short[mine[0].key].why
