@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hotdesk import Hotdesk
+from hotdesk.core.errors import Busy
+from hotdesk.core.model import Desk, Goal
 from hotdesk.core.sweep.cluster import Place, Run, ended, filled, launches
-from hotdesk.core.sweep.model import State, Task, Wish
+from hotdesk.core.sweep.model import State, Sweep, Task, Wish
 from hotdesk.core.sweep.plan import LOST_MOST
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
+from hotdesk.services.sweeps import Sweeps
 from hotdesk.sweep.cluster import WHOLE_SECONDS, ClusterDriver
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
@@ -111,6 +117,70 @@ class Cluster(Story):
 
     def task(self, number: int = 1) -> Task:
         return self.store.task(self.number, number)
+
+
+# ---- asked for from several terminals ------------------------------------------------------------------
+
+
+@pytest.fixture
+def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder with a cluster that nobody goes on with, and a desk; and a project beside it."""
+    monkeypatch.setattr(Sweeps, "drive", lambda sweeps, number: None)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "t.py").write_text("new")
+    with Hotdesk(tmp_path) as desks:
+        desks.services.store.put(Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0))
+        with desks.services.sweeps.opened() as store:
+            asked = {"command": (), "created_at": 1.0, "folder": "", "provider": "local", "image": "i"}
+            sweep = store.create(Sweep(number=0, desk="blue", cluster=True, **asked), [])
+        desks.services.sweeps.kept.folder(sweep).mkdir(parents=True)
+    return tmp_path
+
+
+def begun(state: Path, word: str) -> int:
+    with Hotdesk(state) as desks:
+        return desks.services.clusters.run("blue", ("python", "t.py", word), folder=state / "project").number
+
+
+def test_runs_that_are_begun_at_once_have_a_number_each(
+    clusters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, copy = threading.Barrier(2, timeout=SECONDS), Sweeps.copy_folder
+
+    def at_once(*given: Any) -> None:
+        copy(*given)
+        both.wait()
+
+    monkeypatch.setattr(Sweeps, "copy_folder", at_once)
+    with ThreadPoolExecutor(2) as pool:
+        numbers = [*pool.map(lambda word: begun(clusters, word), ("one", "two"))]
+    assert sorted(numbers) == [1, 2]
+    with Hotdesk(clusters) as desks:
+        tasks = desks.services.sweeps.tasks(1)
+    assert {Run.of(task).command[-1] for task in tasks} == {"one", "two"}
+
+
+def test_what_a_run_that_was_killed_before_it_was_written_down_has_left_is_not_run(clusters: Path) -> None:
+    with Hotdesk(clusters) as desks:
+        folder = desks.services.sweeps.kept.folder(desks.services.clusters.show("blue").view.sweep)
+    project = folder / "runs" / "000001" / "project"
+    project.mkdir(parents=True)
+    (project / "t.py").write_text("old")
+    assert begun(clusters, "one") == 1
+    assert (project / "t.py").read_text() == "new"
+
+
+def test_a_cluster_is_begun_by_one_process_at_a_time(clusters: Path) -> None:
+    with Hotdesk(clusters) as one, Hotdesk(clusters) as other:
+        with one.services.sweeps.opened() as store:
+            store.change(1, over_at=2.0)
+        with one.services.store.hold("@cluster-blue", "hotdesk cluster up blue") as mine:
+            assert mine
+            with pytest.raises(Busy, match="Another process is beginning a cluster of blue"):
+                other.services.clusters.up("blue", machines=2, anyway=True)
+
+
+# ---- runs ------------------------------------------------------------------------------------------------
 
 
 def test_a_gang_runs_once_on_every_machine_and_a_single_on_the_first() -> None:

@@ -112,6 +112,17 @@ class Clusters:
 
         Raises `Busy` where the desk has one already, else as `planned`.
         """
+        self.sweeps.store.desk(name)
+        with self.sweeps.store.hold(f"@cluster-{name}", f"hotdesk cluster up {name}") as mine:
+            if not mine:
+                raise Busy(
+                    f"Another process is beginning a cluster of {name}.",
+                    "A desk has one at a time.",
+                    f"hotdesk cluster show {name}   # in a while",
+                )
+            return self._up(name, machines=machines, anyway=anyway, **limits)
+
+    def _up(self, name: str, *, machines: int, anyway: bool, **limits: Any) -> Sweep:
         with self.sweeps.opened() as store:
             for sweep in store.sweeps(left=True, clusters=True):
                 if sweep.desk == name:
@@ -326,10 +337,13 @@ class Clusters:
         target.mkdir(exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="new-", dir=target) as new:
             self.sweeps.copy_folder(folder, names, Path(new) / "project")
-            with self.sweeps.opened() as store:
+            hold = self.sweeps.store.hold(f"@runs-{sweep.number}", f"hotdesk cluster run {name}", wait=True)
+            with hold, self.sweeps.opened() as store:
                 number = store.counts(sweep.number).total + 1
                 # The folder before the row: who finds a run begins it.
-                shutil.move(new, target / f"{number:06d}")
+                place = target / f"{number:06d}"
+                shutil.rmtree(place, ignore_errors=True)  # of a process that was killed between the two
+                shutil.move(new, place)
                 Path(new).mkdir()
                 task = Task(number=number, params=run.params())
                 store.put(sweep.number, [task])
