@@ -507,6 +507,21 @@ def test_on_alibaba_cloud_a_machine_taken_back_is_replaced(ali: OnAliyun) -> Non
     ali.end()
 
 
+def test_on_alibaba_cloud_an_order_whose_machines_went_before_its_answer_holds_up_no_other(
+    ali: OnAliyun,
+) -> None:
+    """This computer slept in the middle of it: the same order is refused for ever."""
+    ali.world.harm("RunInstances", lose="after", times=1)
+    ali.tick(NAMES[:2])
+    assert ali.machines.group().unanswered is not None
+    for machine in list(ali.there()):
+        life.end(ali.world, machine)
+    ali.laptop.time.sleep(7200.0)
+    group = ali.until(all_up(NAMES[:2]), NAMES[:2])
+    assert [a.answered for a in group.asked] == [True] * 3
+    ali.end()
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_on_alibaba_cloud_an_answer_that_is_lost_launches_nothing_twice(ali: OnAliyun, when: str) -> None:
     ali.world.harm("RunInstances", lose=when, times=2)

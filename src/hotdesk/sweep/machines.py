@@ -120,6 +120,8 @@ class Machines:
         except Refused as no:
             if no.kind in {Kind.THROTTLED, Kind.NOT_READY}:
                 return self._wait(group, no.message)
+            if no.kind is Kind.MISMATCH:
+                return self._taken(group, order)
             lacks = [
                 Shortage(key=o.key, kind=no.kind, message=no.message, seconds=no.seconds)
                 for o in order.offers
@@ -132,6 +134,15 @@ class Machines:
             return self._wait(group, "nothing was launched, and no reason was given")
         self._refused = 0
         return group
+
+    def _taken(self, group: Group, order: FleetOrder) -> Group:
+        """The cloud had taken the order before: what it launched is listed within the lag, or is gone."""
+        now = self.clock.now()
+        self._later = now + max(self.provider.lag_seconds, self.provider.poll_seconds)
+        self.on_note(
+            "An order of machines was carried out before: those that are left of it are listed soon."
+        )
+        return self._save(group, planning.replied(group, order, FleetReply(), now))
 
     def _wait(self, group: Group, why: str) -> Group:
         self._refused += 1

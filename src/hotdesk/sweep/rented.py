@@ -28,6 +28,7 @@ from hotdesk.sweep.site import SeenMachine
 
 LEASE_HOURS = 1.0  # without a hotdesk that goes on with its sweep, a machine ends itself
 RENEW_SECONDS = 900.0
+AGAIN_SECONDS = 60.0  # … of one that did not answer
 CLOUD_LEASE_SECONDS = 7200.0  # … and where its cloud can end it, that is asked for too
 AT_ONCE = 32
 
@@ -139,7 +140,7 @@ class RentedSite(Reached):
         due = [n for n in self._reach if now - self._leased.get(n, never[n]) > RENEW_SECONDS]
         answers = side_by_side([partial(self._lease, name) for name in due], AT_ONCE)
         told = [name for name, answer in zip(due, answers, strict=True) if not isinstance(answer, Exception)]
-        self._leased |= dict.fromkeys(told, now)
+        self._leased |= dict.fromkeys(due, now - RENEW_SECONDS + AGAIN_SECONDS) | dict.fromkeys(told, now)
         if ids := [m.id for m in self._group.members if m.stays and m.name in told]:
             with contextlib.suppress(Exception):  # it is told again before it is due
                 self.fleets.renew_fleet(ids, CLOUD_LEASE_SECONDS)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import hotdesk
-from hotdesk.core.errors import Failing, Kind, Refused
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
@@ -107,7 +107,7 @@ def _asked(
             raise
         if made := _of_order(account, order):  # sent before, a minute ago
             return made
-        raise Failing(f"{_name(order)} was launched before, and is not listed yet: {no.message}") from no
+        raise  # not listed yet, or gone already
     ids = told["InstanceIdSets"]["InstanceIdSet"]
     return tuple(Launched(id=qualified(order.region, str(bare)), offer=offer) for bare in ids)
 
