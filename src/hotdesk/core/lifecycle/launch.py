@@ -39,6 +39,7 @@ from hotdesk.core.money import shown
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
 PUT_OFF = 20  # launches that may be answered "not yet" before asking: by then the listing has caught up
+TAKEN_MOST = 20  # machines that a cloud may take back before anybody has logged in: something else is wrong
 
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
@@ -185,9 +186,10 @@ def launch(
     if failed := _failed_at_once(desk, seen, past):
         return [failed]
     proven = past.proof and past.proof.at >= desk.since
-    if past.launched(since=desk.since) >= TRIES and not proven and not _taken_back(seen):
+    most = TAKEN_MOST if _taken_back(seen) else TRIES
+    if past.launched(since=desk.since) >= most and not proven:
         why = f"Each machine ended before anybody could log in{_last_words(seen)}."
-        return [gave_up(desk, f"{TRIES} launches", why)]
+        return [gave_up(desk, f"{most} launches", why)]
     if (times := past.put_off(since=desk.since)) >= PUT_OFF:
         no = past.launch.said if past.launch else ""
         return [gave_up(desk, f"{times} launches", no)]
