@@ -298,6 +298,22 @@ def test_one_of_an_answer_that_was_lost_the_second_time_is_waited_for_from_then_
         fleet.laptop.store.close()
 
 
+def test_an_order_that_was_taken_before_in_other_words_launches_no_second_machine(
+    fake: FakeEc2, tmp_path: Path
+) -> None:
+    with quick(fake, lag_seconds=60.0):
+        fleet = Fleet(fake, tmp_path, lag_seconds=61.0)
+        fake.post("lose", action="CreateFleet", when="after", times=1)
+        fleet.tick(NAMES[:1])
+        fleet.laptop.time.sleep(16.0)
+        fake.post("refuse", action="CreateFleet", code="IdempotentParameterMismatch", times=1)
+        group = fleet.until(all_up(NAMES[:1]), NAMES[:1])
+        assert len(group.members) == 1
+        fleet.end()
+        fleet.store.close()
+        fleet.laptop.store.close()
+
+
 def test_a_cloud_that_fails_to_end_machines_is_asked_again(fleet: Fleet) -> None:
     fleet.until(all_up(NAMES[:2]), NAMES[:2])
     fleet.laptop.fake.post("lose", action="TerminateInstances", when="before", times=1)
