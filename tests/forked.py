@@ -43,7 +43,7 @@ def run(
     if environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):  # else it is the test's own
         environment = {**environment, "PYTHONPATH": str(SOURCE)}
     argv = [sys.executable, "-m", "hotdesk", *words]
-    if "HOTDESK_STARTS" in os.environ or _at_start(environment) != _at_start(_ours()):
+    if "HOTDESK_STARTS" in os.environ or _at_start(environment) != _ours():
         return subprocess.run(
             argv, env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
             cwd=cwd,
@@ -94,7 +94,8 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 @functools.cache
 def _ours() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(SOURCE)}
+    """What the server is started with; nothing of a test, which may look for its secrets in processes."""
+    return _at_start({**os.environ, "PYTHONPATH": str(SOURCE)})
 
 
 @functools.cache
@@ -107,7 +108,8 @@ def _server() -> bytes:
     with theirs, listening:
         served = subprocess.Popen(
             [sys.executable, "-m", "tests.forked", str(listening.fileno()), str(theirs.fileno())],
-            env=_ours(), cwd=Path(__file__).parents[1], pass_fds=[listening.fileno(), theirs.fileno()],
+            env={**_ours(), "PATH": os.environ["PATH"]}, cwd=Path(__file__).parents[1],
+            pass_fds=[listening.fileno(), theirs.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         atexit.register(lambda: (ours.close(), served.wait()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -204,12 +205,14 @@ def holders(folder: Path, value: str = SECRET) -> list[str]:
 def holding(folder: Path, values: Iterable[str]) -> dict[str, list[str]]:
     """The same for several values, those that a file holds."""
     found: dict[str, list[str]] = {}
-    for file in folder.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            body = file.read_bytes()
-            for value in values:
-                if value.encode() in body:
-                    found.setdefault(value, []).append(str(file.relative_to(folder)))
+    for place, _, names in os.walk(folder):  # what is being deleted is passed over
+        for file in (Path(place, name) for name in names):
+            if file.is_file() and not file.is_symlink():
+                with contextlib.suppress(FileNotFoundError):
+                    body = file.read_bytes()
+                    for value in values:
+                        if value.encode() in body:
+                            found.setdefault(value, []).append(str(file.relative_to(folder)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 
@@ -46,12 +47,16 @@ def test_bad_words(hotdesk: Command, words: list[str], said: str) -> None:
 
 
 def spent(desks: Hotdesk, usd: float) -> None:
-    """A journal in which a machine of that price ran for one hour, until just now."""
+    """A journal in which a machine has cost that much within an hour, all of it this month."""
     now = desks.services.clock.now()
-    offer = Offer(provider="local", region="r", zone="z", instance_type="t", usd_per_hour=usd)
+    month = dt.datetime.fromtimestamp(now, dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    began = min(max(now - 3600, month.timestamp()), now - 1)
+    offer = Offer(
+        provider="local", region="r", zone="z", instance_type="t", usd_per_hour=usd * 3600 / (now - began)
+    )
     order = LaunchOrder(desk="old", born=1.0, generation=1, attempt=0, offer=offer)
-    [row] = desks.services.store.begin([("old", Launch(order=order, why=""))], now - 3600)
-    desks.services.store.end(row, Done(id="i-1"), now - 3600)
+    [row] = desks.services.store.begin([("old", Launch(order=order, why=""))], began)
+    desks.services.store.end(row, Done(id="i-1"), began)
 
 
 @pytest.mark.parametrize(("usd", "level"), [(70.0, ""), (85.0, "warns"), (101.0, "refuses")])
