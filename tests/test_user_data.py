@@ -45,8 +45,8 @@ KEYS = {
 FILE_KEYS = {"path", "owner", "permissions", "content"}
 
 
-def document(*, resumed: bool) -> dict[str, Any]:
-    text = gzip.decompress(render(password_hash=HASH, resumed=resumed)).decode()
+def document(*, resumed: bool, fleet: bool = False) -> dict[str, Any]:
+    text = gzip.decompress(render(password_hash=HASH, resumed=resumed, fleet=fleet)).decode()
     head, _, body = text.partition("\n")
     assert head == "#cloud-config"
     return json.loads(body)  # JSON is YAML
@@ -86,11 +86,24 @@ def test_the_host_keys_are_shown_again_at_each_later_boot(tmp_path: Path, shown:
     assert told == ([marks[0], "ssh-ed25519 AAAA me", marks[1]] if shown else [])
 
 
-@pytest.mark.parametrize("resumed", [False, True])
+def test_a_machine_of_a_fleet_forgets_once_what_its_image_was_told(tmp_path: Path) -> None:
+    """An image of a desk that never ends said so to machines that nobody ever logged in to."""
+    told = tmp_path / "ubuntu" / ".hotdesk"
+    told.mkdir(parents=True)
+    for name in ("leave", "stay", "jobs"):
+        (told / name).write_text("{}")
+    assert len(document(resumed=True)["bootcmd"]) == 1, "a desk keeps its limits"
+    [_, [per, often, _, *words]] = document(resumed=True, fleet=True)["bootcmd"]
+    assert (per, often) == ("cloud-init-per", "instance")
+    subprocess.run([word.replace("/home", str(tmp_path)) for word in words], check=True)
+    assert [path.name for path in told.iterdir()] == ["jobs"]
+
+
+@pytest.mark.parametrize(("resumed", "fleet"), [(False, False), (True, False), (True, True)])
 @pytest.mark.tools("cloud-init")
-def test_cloud_init_itself_finds_the_document_valid(resumed: bool, tmp_path: Path) -> None:
+def test_cloud_init_itself_finds_the_document_valid(resumed: bool, fleet: bool, tmp_path: Path) -> None:
     path = tmp_path / "user-data"
-    path.write_bytes(gzip.decompress(render(password_hash=HASH, resumed=resumed)))
+    path.write_bytes(gzip.decompress(render(password_hash=HASH, resumed=resumed, fleet=fleet)))
     done = subprocess.run(["cloud-init", "schema", "-c", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

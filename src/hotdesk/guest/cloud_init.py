@@ -35,11 +35,18 @@ _SHOW_KEYS = (
     "echo -----END SSH HOST KEY KEYS-----\n} > /dev/console 2>/dev/null || true"
 )
 
+#: At the first boot. What the image's desk was told, maybe that it never ends, is no limit of a machine that
+#: nobody may ever log in to: without any it ends when idle (`idle.IDLE_MINUTES`).
+_FORGET_LIMITS = [
+    *("cloud-init-per", "instance", "hotdesk-limits"),
+    *("sh", "-c", "rm -f /home/*/.hotdesk/leave /home/*/.hotdesk/stay"),
+]
 
-def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS) -> bytes:
+
+def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS, fleet: bool = False) -> bytes:
     """The document, as gzip. Raises `ValueError` if it exceeds EC2's 16 KiB."""
     # JSON is YAML, without YAML's quoting rules.
-    made = document(password_hash=password_hash, resumed=resumed, mirrors=mirrors)
+    made = document(password_hash=password_hash, resumed=resumed, mirrors=mirrors, fleet=fleet)
     text = json.dumps(made, separators=(",", ":"))
     packed = gzip.compress(f"#cloud-config\n{text}\n".encode(), 9, mtime=0)
     if len(packed) > LIMIT_BYTES:
@@ -47,8 +54,10 @@ def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS) 
     return packed
 
 
-def document(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS) -> dict[str, Any]:
-    """What cloud-init is told, before it is packed."""
+def document(
+    *, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS, fleet: bool = False
+) -> dict[str, Any]:
+    """What cloud-init is told, before it is packed. `fleet`: for one of many machines from a desk's image."""
     first = [] if resumed else [*_files(password_hash), *_from_mirrors(mirrors)]
     near = (
         [["/usr/bin/python3", "/opt/hotdesk/mirrors.py", mirrors.apt]] if mirrors.apt and not resumed else []
@@ -63,7 +72,7 @@ def document(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS
         "package_update": False,
         "package_upgrade": False,
         "write_files": _programs() + first,
-        "bootcmd": [["sh", "-c", _SHOW_KEYS]],
+        "bootcmd": [["sh", "-c", _SHOW_KEYS], *([_FORGET_LIMITS] if fleet else [])],
         "runcmd": [*near, ["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]],
     }
 

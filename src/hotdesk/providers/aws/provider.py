@@ -334,7 +334,7 @@ class Aws:
             password = Path(keys.password_hash_path).read_text("ascii").strip()
             self._templates[order.fleet] = fleets.ensure_template(
                 self.account, order, Path(keys.user_key_path + ".pub"),
-                self._user_data(password_hash=password, resumed=True), self._computer,
+                self._user_data(password_hash=password, resumed=True, fleet=True), self._computer,
                 owner=self._owner(), image=self._images.get(order.image_id),
             )  # fmt: skip
             self._admitted[order.region] = self._clock.now()
