@@ -384,6 +384,14 @@ def test_a_file_that_stays_locked_is_busy(tmp_path: Path) -> None:
         store.put(BLUE)
 
 
+def test_the_newest_rows_are_read_or_every_row(tmp_path: Path) -> None:
+    """A bill that stops at some number of rows would be too small, and say nothing of it."""
+    with Store(tmp_path) as store:
+        written = [row.id for row in store.begin([("blue", STEP)] * 1001, 6.0)]
+        assert [row.id for row in store.rows("blue")] == written[1:]
+        assert [row.id for row in store.rows("blue", limit=None)] == written
+
+
 @pytest.mark.parametrize("milliseconds", [0, 3, 10, 40])
 def test_killed_while_it_writes(tmp_path: Path, milliseconds: int) -> None:
     """Each number that was printed had been begun: its row is in the file, and the file is whole."""

@@ -45,7 +45,7 @@ class Fetched(Value, frozen=True):
 
 def began(store: Store, job: Job) -> float:
     """When its first attempt began (our clock); if none did, when the job was created."""
-    rows = store.rows(job.desk, limit=100_000)
+    rows = store.rows(job.desk, limit=None)
     begun = (r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id)
     return min(begun, default=job.created_at)
 

@@ -69,7 +69,7 @@ def kept_samples(store: Store, job: Job) -> Path | None:
 
 def spent_usd(store: Store, job: Job, now: float, *, running: bool) -> float:
     """What a job's desk has cost since its first attempt began, in US dollars; 0 before that."""
-    rows = store.rows(job.desk, limit=100_000)
+    rows = store.rows(job.desk, limit=None)
     begun = [r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id]
     if not begun:
         return 0.0

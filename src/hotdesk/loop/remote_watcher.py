@@ -289,7 +289,7 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
             )
         host.fetch("pulled", Path(folder))
         with _quiet_store(Path(folder) / "state") as there:
-            for row in there.rows(after=sent.last_row, limit=1_000_000):
+            for row in there.rows(after=sent.last_row, limit=None):
                 (mine,) = store.begin([(row.desk, row.step)], row.at)
                 if row.outcome is not None:
                     store.end(mine, row.outcome, row.ended_at or row.at)

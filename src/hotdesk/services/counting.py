@@ -23,7 +23,6 @@ from hotdesk.services.tallies import Tallies
 from hotdesk.state.store import Store
 
 ASKED_SECONDS = 3 * 86_400.0  # for so long a machine that went unseen is worth asking about
-_ALL = 10_000_000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -54,7 +53,7 @@ class Counting:
         """Everything that was ever paid for, counted in full."""
         look, now = self._look(), self.clock.now()
         rows: dict[str, list[Row]] = {name: [] for name in look.providers}
-        for row in self.store.rows(limit=_ALL):
+        for row in self.store.rows(limit=None):
             rows.setdefault(row.desk, []).append(row)
         regions: dict[str, set[str]] = {}
         for mine in rows.values():
@@ -69,7 +68,7 @@ class Counting:
             by, Tallies(store=self.store, clock=self.clock, name=f"billed/{by}", by=by)
         )
         kept.look()
-        read = {name: self.store.rows(name, limit=_ALL) for name in kept.lacking()}
+        read = {name: self.store.rows(name, limit=None) for name in kept.lacking()}
         for mine in read.values():
             _speak_of(mine, kept.regions)
         rates = self._rates(kept.regions, look.in_use)
@@ -82,7 +81,7 @@ class Counting:
             state = (look.providers.get(name, ""), shown, loose, at_these)
 
             def count(name: str = name) -> Callable[[float], Sequence[Charge]]:
-                mine = read[name] if name in read else self.store.rows(name, limit=_ALL)
+                mine = read[name] if name in read else self.store.rows(name, limit=None)
                 return self._count(name, mine, look, rates)
 
             found.append(kept.of(name, state, count))

@@ -180,7 +180,7 @@ class Notices:
         """
         with self.store.hold(LOCK, "hotdesk notify"):
             told = self._told()
-            told.elsewhere = [f"row-{row.id}" for row in self.store.rows(after=last_row, limit=1_000_000)]
+            told.elsewhere = [f"row-{row.id}" for row in self.store.rows(after=last_row, limit=None)]
             told.elsewhere += [f"job-{job.id}" for job in jobs]
             self._keep(told)
 

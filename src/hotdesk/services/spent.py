@@ -42,7 +42,7 @@ class Spent:
         off = tuple(s for s in self._off.get(desk.name, ()) if s.first >= desk.created_at)
 
         def count() -> Callable[[float], Sequence[Charge]]:
-            rows = [r for r in self.store.rows(desk.name, limit=10_000_000) if r.at >= desk.created_at]
+            rows = [r for r in self.store.rows(desk.name, limit=None) if r.at >= desk.created_at]
             return partial(compute, rows, running=running, sighted=off)
 
         state = (desk.created_at, running, off)

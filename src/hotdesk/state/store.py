@@ -173,14 +173,18 @@ class Store:
             found = self._db.execute(_ROW + "WHERE desk = ? AND at < ?", (name, born))
             return [_row(columns) for columns in found]
 
-    def rows(self, desk: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
-        """The newest `limit` rows with ids above `after`, oldest first; of one desk, or of all."""
+    def rows(self, desk: str | None = None, after: int = 0, limit: int | None = 1000) -> list[Row]:
+        """The newest `limit` rows with ids above `after`, oldest first; of one desk, or of all.
+
+        `limit`: None for every row.
+        """
         if desk is not None and not desk.isascii():
             return []
         where = "WHERE id > ?" + (" AND desk = ?" if desk is not None else "")
         values: tuple[object, ...] = (after,) if desk is None else (after, desk)
+        most = -1 if limit is None else limit
         with self._complaints():
-            found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
+            found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, most)).fetchall()
             return [_row(columns) for columns in reversed(found)]
 
     def latest(self, desk: str) -> float:

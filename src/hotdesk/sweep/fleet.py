@@ -146,8 +146,7 @@ class DeskSite(Reached):
     def usd(self, names: Collection[str]) -> float:
         now = self.clock.now()
         return sum(
-            compute_usd(self.store.rows(name, limit=100_000), now, running=name in self._reach)
-            for name in names
+            compute_usd(self.store.rows(name, limit=None), now, running=name in self._reach) for name in names
         )
 
     # ---- one of them ---------------------------------------------------------------------------------
