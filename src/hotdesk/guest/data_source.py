@@ -256,7 +256,31 @@ class Rclone(Source):
             return done(words, report)
 
 
-class S3(Source):
+class Bucket(Source):
+    """One whose listing has a tag of each file's content."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin)
+        self._tags: dict[str, str] = {}
+
+    def tagged(self) -> dict[str, Told]:
+        raise NotImplementedError
+
+    def files(self) -> dict[str, Told]:
+        found = self.tagged()
+        self._tags = {path: told.tag for path, told in found.items()}
+        return found
+
+    def same(self, folder: str, paths: Sequence[str]) -> list[str]:
+        found = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                if is_md5(os.path.join(folder, path), self._tags[path]):
+                    found.append(path)
+        return found
+
+
+class S3(Bucket):
     """A bucket, by the tool of its cloud."""
 
     def __init__(self, origin: str) -> None:
@@ -264,9 +288,8 @@ class S3(Source):
         self.bucket, _, prefix = origin[len("s3://") :].partition("/")
         self.prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
         self._tool = program("aws", "pip install --user awscli")
-        self._tags: dict[str, str] = {}
 
-    def files(self) -> dict[str, Told]:
+    def tagged(self) -> dict[str, Told]:
         words = ["s3api", "list-objects-v2", "--bucket", self.bucket, "--prefix", self.prefix]
         said = asked([self._tool, *words, "--output", "json", "--query", "Contents[].[Key,Size,ETag]"])
         found = {}
@@ -274,11 +297,7 @@ class S3(Source):
             path = key[len(self.prefix) :]
             if usable(path):
                 found[path] = Told(int(size), str(tag).strip('"'))
-        self._tags = {path: told.tag for path, told in found.items()}
         return found
-
-    def same(self, folder: str, paths: Sequence[str]) -> list[str]:
-        return _by_tag(folder, paths, self._tags)
 
     def fetch(
         self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
@@ -296,26 +315,21 @@ class S3(Source):
         return why
 
 
-class Oss(Source):
+class Oss(Bucket):
     """A bucket of Alibaba Cloud, by ossutil."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin.rstrip("/") + "/")
         where = "from Alibaba Cloud's site; or name a remote of rclone instead"
         self._tool = program("ossutil", f"command -v ossutil   # {where}")
-        self._tags: dict[str, str] = {}
 
-    def files(self) -> dict[str, Told]:
+    def tagged(self) -> dict[str, Told]:
         found = {}
         for size, tag, name in _OSS_LINE.findall(asked([self._tool, "ls", self.origin])):
             path = name[len(self.origin) :]
             if name.startswith(self.origin) and usable(path):
                 found[path] = Told(int(size), tag)
-        self._tags = {path: told.tag for path, told in found.items()}
         return found
-
-    def same(self, folder: str, paths: Sequence[str]) -> list[str]:
-        return _by_tag(folder, paths, self._tags)
 
     def fetch(
         self, paths: Sequence[str], rest: Collection[str], folder: str, report: Callable[[str], None]
@@ -328,12 +342,3 @@ class Oss(Source):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             why = done([self._tool, "cp", "-f", self.origin + path, target], report) or why
         return why
-
-
-def _by_tag(folder: str, paths: Sequence[str], tags: dict[str, str]) -> list[str]:
-    found = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            if is_md5(os.path.join(folder, path), tags[path]):
-                found.append(path)
-    return found
