@@ -5,6 +5,8 @@ What is checked is what the fake says exists. No machine is reached here: see te
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +169,20 @@ def test_the_cluster_is_reached_by_itself_and_ssh_by_this_computer(fleet: Fleet)
         for rule in g["IpPermissions"]
     }  # fmt: skip
     assert rules == {(6379, 6499, True), (22, 22, "127.0.0.1/32")}
+    fleet.end()
+
+
+def test_its_machines_forget_the_limits_of_the_desk_whose_image_they_have(fleet: Fleet) -> None:
+    """A desk that never ends by itself would leave machines that nobody reaches running for ever."""
+    fleet.until(all_up(NAMES[:1]), NAMES[:1])
+    ec2 = fleet.laptop.fake.client("ec2", HOME)
+    [template] = ec2.describe_launch_templates()["LaunchTemplates"]
+    told = ec2.describe_launch_template_versions(
+        LaunchTemplateId=template["LaunchTemplateId"], Versions=["1"]
+    )
+    [version] = told["LaunchTemplateVersions"]
+    text = gzip.decompress(base64.b64decode(version["LaunchTemplateData"]["UserData"])).decode()
+    assert "rm -f /home/*/.hotdesk/leave" in text
     fleet.end()
 
 
@@ -389,7 +405,7 @@ def story(fleet: Fleet) -> None:
     fleet.end()
 
 
-@pytest.mark.parametrize(
+crashes = pytest.mark.parametrize(
     ("lag", "every"),
     [
         pytest.param(0.0, False, marks=pytest.mark.slow, id="first"),
@@ -397,6 +413,9 @@ def story(fleet: Fleet) -> None:
         pytest.param(20.0, True, marks=pytest.mark.long, id="all-lagging"),
     ],
 )
+
+
+@crashes
 def test_a_crash_at_any_call_leaves_no_machine(
     fake: FakeEc2, tmp_path: Path, lag: float, every: bool
 ) -> None:
@@ -547,14 +566,7 @@ def test_on_alibaba_cloud_an_answer_that_is_lost_launches_nothing_twice(ali: OnA
     ali.end()
 
 
-@pytest.mark.parametrize(
-    ("lag", "every"),
-    [
-        pytest.param(0.0, False, marks=pytest.mark.slow, id="first"),
-        pytest.param(0.0, True, marks=pytest.mark.long, id="all"),
-        pytest.param(20.0, True, marks=pytest.mark.long, id="all-lagging"),
-    ],
-)
+@crashes
 def test_on_alibaba_cloud_a_crash_at_any_call_leaves_no_machine(
     ecs: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lag: float, every: bool
 ) -> None:
