@@ -53,6 +53,12 @@ def test_every_command_explains_itself(hotdesk: Command, name: str) -> None:
     assert done.stdout.startswith(f"Usage: hotdesk {name}")
 
 
+def test_a_mistake_in_a_command_of_a_group_leads_to_its_own_help(hotdesk: Command) -> None:
+    done = hotdesk("cluster", "up", "blue", "--machines", "0")
+    assert done.returncode == 2
+    assert done.stderr.endswith("  fix: hotdesk cluster up --help\n")
+
+
 def test_the_table_and_the_files_agree() -> None:
     folder = Path(__file__).parents[1] / "src" / "hotdesk" / "cli" / "commands"
     files = {p.stem.replace("_", "-") for p in folder.glob("*.py") if "\ndef command(" in p.read_text()}

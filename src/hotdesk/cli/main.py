@@ -167,7 +167,10 @@ def _run(argv: list[str]) -> int:
         return asked.exit_code
     except click.ClickException as error:
         _before_options(argv)
-        command = f"hotdesk {name}" if name in COMMAND_NAMES else "hotdesk"
+        context = getattr(error, "ctx", None)  # of the command that was typed, also within a group
+        command = (
+            context.command_path if context else f"hotdesk {name}" if name in COMMAND_NAMES else "hotdesk"
+        )
         return render.failure("Usage", 2, " ".join(error.format_message().split()), "", f"{command} --help")
     except (KeyboardInterrupt, click.Abort) as error:
         answered = isinstance(error, click.Abort) and not isinstance(error.__cause__, KeyboardInterrupt)
