@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk import system
-from hotdesk.core import wire
+from hotdesk.core import byte_sizes, wire
 from hotdesk.core.data import Data
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Remark
@@ -118,7 +118,7 @@ def _line(one: Told) -> str:
     if one.why:
         said += f" ({one.why})"
     elif one.state == "whole" and one.count:
-        said += f" ({one.count:,} file{'s' * (one.count != 1)}, {one.bytes / 2**30:.2f} GiB)"
+        said += f" ({one.count:,} file{'s' * (one.count != 1)}, {byte_sizes.said(one.bytes)})"
     if one.own:
         said += f"; {one.own:,} file{'s' * (one.own != 1)} in it differ{'s' * (one.own == 1)} from there,"
         said += " and travel with the desk"

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from hotdesk.core import byte_sizes
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import each
 from hotdesk.snapshots.cache import Notes, clock_ns, notes_of, smudge
@@ -223,7 +224,7 @@ def _note(found: Scan) -> str:
         said.append(f"{count} {what}{'s' if count > 1 else ''} left out ({some})")
     if found.data:
         size, count = sum(found.data), len(found.data)
-        many = f"{count} file{'s' * (count != 1)} of data ({size / 2**30:.2f} GiB)"
+        many = f"{count} file{'s' * (count != 1)} of data ({byte_sizes.said(size)})"
         said.append(f"{many} left out: they are where they came from")
     if found.mounted:
         names = [shown(found.entries, index) for index in sorted(found.mounted)]

@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from hotdesk.core import wire
+from hotdesk.core import byte_sizes, wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import each
 from hotdesk.snapshots.pack_file import (
@@ -333,10 +333,7 @@ def no_space(folder: Path, needed_bytes: int, what: str) -> Refused:
     limit = "" if free < needed_bytes else ", but no more may be written: a quota, or the number of files"
     return Refused(
         Kind.NO_SPACE,
-        f"{what} needs about {_size(needed_bytes)} and {folder} has {_size(free)} free{limit}",
+        f"{what} needs about {byte_sizes.said(needed_bytes)}"
+        f" and {folder} has {byte_sizes.said(free)} free{limit}",
         fix="hotdesk gc",
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

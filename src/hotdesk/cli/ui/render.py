@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hotdesk.cli.ui import terminal
-from hotdesk.core import lengths
+from hotdesk.core import byte_sizes, lengths
 from hotdesk.core.errors import NEED_A_PERSON
 
 if TYPE_CHECKING:
@@ -355,10 +355,7 @@ def as_of(time: float) -> str:
 
 
 def size(gib: float) -> str:
-    for factor, unit in ((1, "GiB"), (2**10, "MiB")):
-        if gib * factor >= 1:
-            return f"{gib * factor:.1f} {unit}"
-    return f"{gib * 2**20:.0f} KiB" if gib * 2**20 >= 1 else f"{gib * 2**30:.0f} bytes"
+    return byte_sizes.said(gib * 2**30)
 
 
 duration = lengths.said
