@@ -246,6 +246,20 @@ def test_awscrt_is_named_where_it_is_missing(ask: Ask, home: Path, tmp_path: Pat
     assert said(done, 8, "need awscrt, which is not installed") == install_line("aws")
 
 
+def test_awscrt_is_loaded_for_such_a_session_alone(ask: Ask, home: Path) -> None:
+    """botocore loads it wherever it is installed, which took a quarter of the time of `ls`."""
+    pytest.importorskip("awscrt", reason="awscrt is not installed")
+    program = (
+        "import sys; from hotdesk.providers.aws.session import boto; boto(); import botocore.session; "
+        "print('awscrt.auth' in sys.modules); import awscrt.auth"
+    )
+    for text, loaded in ((f"[default]\nregion = {REGION}\n", "False"), (LOGIN, "True")):
+        configured(home, text)
+        env = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stdout.strip()) == (0, loaded), done.stderr
+
+
 def without(tmp_path: Path, package: str) -> str:
     """A PYTHONPATH on which that package is not to be had."""
     folder = tmp_path / "lacking"

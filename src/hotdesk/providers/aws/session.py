@@ -12,12 +12,14 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.system import install_line
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import botocore.session
 
 WHO = "aws sts get-caller-identity"
@@ -46,21 +48,46 @@ def has_credentials() -> bool:
     """Whether there are credentials where AWS's own tools look. Sends no request, imports nothing."""
     if any(os.environ.get(name) for name in _TOLD):
         return True
-    return any(
-        Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser().is_file()
-        for variable, name in _FILES.items()
-    )
+    return any(_file(variable, name).is_file() for variable, name in _FILES.items())
 
 
 def boto() -> Any:
     """botocore's exceptions. Raises `Missing` if boto3 is not installed."""
     try:
+        _load_compat()
         from botocore import exceptions
     except ModuleNotFoundError as error:
         raise Missing(
             "AWS needs boto3, which is not installed here.", f"{error}.", install_line("aws")
         ) from None
     return exceptions
+
+
+def _load_compat() -> None:
+    """Load botocore.compat, without awscrt where no profile of these files could need it.
+
+    botocore loads awscrt wherever it is installed: a quarter of the time of `ls`. Only the sessions of
+    `aws login` need it here, and a profile names them by `login_session`.
+    """
+    if {"awscrt", "botocore.compat"} & sys.modules.keys() or _names_login_session():
+        return
+    sys.modules["awscrt"] = cast("ModuleType", None)  # importing it then fails as if it were not installed
+    try:
+        import botocore.compat  # noqa: F401
+    finally:
+        del sys.modules["awscrt"]
+
+
+def _names_login_session() -> bool:
+    for variable, name in _FILES.items():
+        with contextlib.suppress(OSError):
+            if b"login_session" in _file(variable, name).read_bytes():
+                return True
+    return False
+
+
+def _file(variable: str, name: str) -> Path:
+    return Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser()
 
 
 def open_session(profile: str = "") -> botocore.session.Session:
