@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.providers.aws.models import loader
+from hotdesk.providers.aws.session import share_models
 
 loaders = pytest.importorskip("botocore.loaders", reason="boto3 is not installed")
 
@@ -42,3 +43,20 @@ def test_descriptions_of_the_users_own_come_first(tmp_path: Path, monkeypatch: p
         for service in ("ec2", "mine"):
             assert service in ours.list_available_services("service-2")
             assert ours.load_service_model(service, "service-2") == {"metadata": {"service": service}}
+
+
+def test_clients_of_all_regions_and_sessions_have_the_same_methods() -> None:
+    """Each has its own region and credentials; the methods are there once, for a page left open for long."""
+    from botocore.session import Session
+
+    made = []
+    for key, region in (("one", "us-west-2"), ("one", "eu-west-1"), ("two", "us-west-2")):
+        session = Session()
+        share_models(session)
+        session.set_credentials(key, "secret")
+        made.append(session.create_client("ec2", region_name=region))
+    assert len({client.describe_instances.__func__ for client in made}) == 1
+    assert [client.meta.region_name for client in made] == ["us-west-2", "eu-west-1", "us-west-2"]
+    urls = [client.generate_presigned_url("describe_instances") for client in made]
+    assert ["=one%2F" in url for url in urls] == [True, True, False]
+    assert ["ec2.eu-west-1." in url for url in urls] == [False, True, False]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -128,16 +129,29 @@ def open_session(profile: str = "") -> botocore.session.Session:
 
 
 _loaders: dict[str, Any] = {}  # botocore's, by the folders that they read besides their own
+_methods: dict[tuple[str, str], dict[str, Any]] = {}  # of a service's clients, by those folders and its name
 
 
 def share_models(session: botocore.session.Session) -> None:
-    """Read the descriptions of AWS's services once a process, whichever session asks."""
+    """Read the descriptions of AWS's services, and keep what is made of them, once a process.
+
+    Otherwise the client of each region has the 800 methods of EC2 as its own, which take 1 MB.
+    """
     from hotdesk.providers.aws.models import loader
 
     folders = str(session.get_config_variable("data_path") or "")
     if folders not in _loaders:
         _loaders[folders] = loader(folders)
     session.register_component("data_loader", _loaders[folders])
+    share = partial(_share_methods, folders)
+    session.get_component("event_emitter").register_last("creating-client-class", share)
+
+
+def _share_methods(folders: str, class_attributes: dict[str, Any], event_name: str, **_: Any) -> None:
+    """Give a new client the methods of the first one of its service: all they use is the client itself."""
+    known = _methods.setdefault((folders, event_name), dict(class_attributes))
+    if known.keys() == class_attributes.keys():
+        class_attributes.update(known)
 
 
 def _share_with_the_command_line(session: botocore.session.Session, profile: str) -> None:
