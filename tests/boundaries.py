@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,23 @@ class Boundaries:
         finally:
             self.surveying = False
         self.pass_by("after survey")
+
+
+class Dying(Boundaries):
+    """Kills the process at boundaries that chance chooses: the same ones for the same seed."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        super().__init__()
+        self.seed, self.share = seed, share
+
+    def pass_by(self, label: str) -> None:
+        with self._lock:
+            if self.dead:
+                raise Crash(label)
+            self.count += 1
+            if random.Random(f"{self.seed} {self.count}").random() < self.share:
+                self.dead = True
+                raise Crash(f"{label}, boundary {self.count}")
 
 
 def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:

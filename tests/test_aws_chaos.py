@@ -20,7 +20,7 @@ from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import Ask, Delete, Prove
 from tests.aws_desk import FREE, HOME, TWO_DISKS, Laptop, offer, quick
-from tests.boundaries import Boundaries, Crash
+from tests.boundaries import Crash, Dying
 
 pytest.importorskip("moto", reason="moto is not installed")
 
@@ -42,23 +42,6 @@ CHANGES = (
     "ModifyInstanceAttribute",
 )
 ALIVE = {"pending", "running", "stopping", "stopped"}
-
-
-class Dying(Boundaries):
-    """Kills the process at boundaries that chance chooses: the same ones for the same seed."""
-
-    def __init__(self, seed: int, share: float) -> None:
-        super().__init__()
-        self.seed, self.share = seed, share
-
-    def pass_by(self, label: str) -> None:
-        with self._lock:
-            if self.dead:
-                raise Crash(label)
-            self.count += 1
-            if random.Random(f"{self.seed} {self.count}").random() < self.share:
-                self.dead = True
-                raise Crash(f"{label}, boundary {self.count}")
 
 
 class Day:

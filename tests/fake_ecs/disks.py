@@ -111,7 +111,7 @@ def row(disk: Disk) -> Answer:
 @operation(ECS)
 def describe_disks(world: World, call: Call) -> Answer:
     call.need("RegionId")
-    found = laws.tagged(call, list(world.region(call.region).disks.values()))
+    found = laws.listed(world, call, list(world.region(call.region).disks.values()))
     wanted = laws.ids(call, "DiskIds")
     if wanted is not None:
         found = [d for d in found if d.id in wanted]

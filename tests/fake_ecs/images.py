@@ -211,7 +211,7 @@ def describe_images(world: World, call: Call) -> Answer:
     wanted = set((call.get("Status") or "Available").split(","))
     if "ALL" in wanted and len(wanted) > 1:
         raise Problem("InvalidStatus.Conflict", "Status ALL cannot be combined.")
-    found = laws.tagged(call, list(world.region(call.region).images.values()))
+    found = laws.listed(world, call, list(world.region(call.region).images.values()))
     ids = call.get("ImageId").split(",") if call.get("ImageId") else None
     name = call.get("ImageName")
     found = [
@@ -251,7 +251,7 @@ def delete_image(world: World, call: Call) -> Answer:
 @operation(ECS)
 def describe_snapshots(world: World, call: Call) -> Answer:
     call.need("RegionId")
-    found = laws.tagged(call, list(world.region(call.region).snapshots.values()))
+    found = laws.listed(world, call, list(world.region(call.region).snapshots.values()))
     if (ids := laws.ids(call, "SnapshotIds")) is not None:
         found = [s for s in found if s.id in ids]
     rows, more = laws.token_page(call, found)
@@ -322,7 +322,7 @@ def list_tag_resources(world: World, call: Call) -> Answer:
     things = world.region(call.region).kinds().get(call.get("ResourceType"), {})
     rows = [
         {"ResourceId": t.id, "ResourceType": call.get("ResourceType"), "TagKey": key, "TagValue": value}
-        for t in laws.tagged(call, list(things.values()))
+        for t in laws.listed(world, call, list(things.values()))
         for key, value in sorted(t.tags.items())
     ]
     page, more = laws.token_page(call, rows, default=50)

@@ -239,7 +239,7 @@ def describe_instances(world: World, call: Call) -> Answer:
             raise laws.denied(call)
         return {"Instances": {"Instance": []}, "NextToken": "", "TotalCount": 0}
     laws.dry_run(call)
-    found = laws.tagged(call, list(region.machines.values()))
+    found = laws.listed(world, call, list(region.machines.values()))
     wanted = laws.ids(call, "InstanceIds")
     if wanted is not None:
         found = [m for m in found if m.id in wanted]

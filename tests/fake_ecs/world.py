@@ -195,6 +195,8 @@ class World:
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
         self.left: dict[tuple[str, str, str], int] = {}  # machines of a pool, where they are numbered
         self.spoil: list[str] = []  # what goes wrong with the next images
+        self.lag = 0.0  # seconds until a new machine, disk, image or snapshot is listed
+        self.lag_varies = False  # each has a share of them, by its id
         self.vanish = 0  # so many of the next machines find no stock after the answer
         self.throttle: dict[str, int] = {}  # calls a minute, by action
         self.retry_after = ""  # the header of throttled answers, in milliseconds

@@ -1,6 +1,6 @@
 """List all hotdesk resources in all regions.
 
-Most regions hold nothing of ours, and two requests show that (ListTagResources); regions where it finds
+Most regions hold nothing of ours, and three requests show that (ListTagResources); regions where it finds
 something, or where this computer has created something, take five, and three of them while the other two are
 remembered. All regions are read concurrently.
 """
@@ -22,7 +22,7 @@ from hotdesk.providers.cloud.ids import split
 LINGERS_SECONDS = 120.0
 
 #: How long a process does not read snapshots and groups again, which change only by what it does itself, and
-#: does not ask again a region that holds nothing: that takes two requests each time.
+#: does not ask again a region that holds nothing: that takes three requests each time.
 QUIET_SECONDS = 120.0
 
 Raw = Mapping[str, Any]
@@ -126,7 +126,11 @@ def _questions(account: Account, region: str) -> list[Callable[[], list[Any]]]:
 
 
 def holds_any(account: Account, region: str) -> bool:
-    """Whether there is a machine or an image of ours in a region."""
+    """Whether there is anything of ours in a region that costs money.
+
+    Every machine has a disk, with the machine's tags since its launch. A disk can outlive its machine, and a
+    snapshot its image; the snapshots of an image that is being made have no tags yet.
+    """
 
     def asked(kind: str) -> Callable[[], bool]:
         def ask() -> bool:
@@ -135,7 +139,7 @@ def holds_any(account: Account, region: str) -> bool:
 
         return ask
 
-    return any(all_of(asked("instance"), asked("image")))
+    return any(all_of(asked("disk"), asked("image"), asked("snapshot")))
 
 
 #: The service's states of what is on its way, and how to ask for them, by the beginning of an id.
