@@ -7,15 +7,16 @@ knows as long as the machine lives; the engine may be lost at any call.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.sweep.model import Ended, Machine, Order, Sweep
 from hotdesk.sweep.engine import Batch, EngineLost, Node, Told
-from hotdesk.sweep.machine import Going, Known
+from hotdesk.sweep.machine import Going, Known, Saved
 from hotdesk.sweep.site import SeenMachine
 
 
@@ -42,6 +43,9 @@ class Runner:
     silent: bool = False
     running: dict[int, tuple[Order, float]] = field(default_factory=dict)  # until when
     ended: dict[int, Ended] = field(default_factory=dict)
+    saved: dict[int, Saved] = field(default_factory=dict)
+    wanted: dict[int, int] = field(default_factory=dict)  # the attempt from whose checkpoint a task goes on
+    going: bool = False
     fenced: dict[int, int] = field(default_factory=dict)
 
 
@@ -72,6 +76,8 @@ class World:
         self.engines: list[MemoryEngine] = []
         self.usd_per_hour = 0.0
         self.engine_failures = 0  # starts of the engine at each machine, all of them in vain
+        self.copies: dict[tuple[int, int], float] = {}  # checkpoints that were brought off their machines
+        self.went_on: list[tuple[int, int, int]] = []  # task, attempt, and from which it goes on
         self.unseen_until = 0.0  # the cloud does not answer before
 
     # ---- time ----------------------------------------------------------------------------------------
@@ -92,6 +98,7 @@ class World:
         order, _ = runner.running.pop(task)
         seconds, status = self.commands(order.task, order.attempt)
         metrics = {"loss": task * 0.5}
+        saved = runner.saved.get(task)
         runner.ended[task] = Ended(
             task=task,
             attempt=order.attempt,
@@ -99,8 +106,10 @@ class World:
             seconds=seconds,
             began_at=at,
             metrics=metrics,
+            saved_at=saved.at if saved and status else 0.0,
         )
         if status == 0:
+            runner.saved.pop(task, None)
             self.finished.append((task, order.attempt, runner.name))
 
     def ask(self, runner: Runner, order: Order, *, gang: bool = False) -> Ended | None:
@@ -120,8 +129,20 @@ class World:
             )
         self.began.append((task, order.attempt, runner.name))
         seconds, _ = self.commands(task, order.attempt)
+        before = runner.ended.get(task)
+        if order.saved and (before is None or before.attempt < order.saved):
+            runner.wanted[task] = order.saved
+            seconds = inf
         runner.running[task] = (order, self.clock.now() + seconds)
         return None
+
+    def save(self, name: str) -> None:
+        """What runs on a machine saves its checkpoint."""
+        self.advance()
+        runner, now = self.runners[name], self.clock.now()
+        for task, (order, _) in runner.running.items():
+            if task not in runner.wanted:
+                runner.saved[task] = Saved(task=task, attempt=order.attempt, at=now, bytes=10)
 
     # ---- harm ----------------------------------------------------------------------------------------
 
@@ -200,7 +221,11 @@ class World:
             if tasks is None or t in tasks
         )
         ended = tuple(e for t, e in runner.ended.items() if tasks is not None and t in tasks)
-        return Known(machine=runner.name, running=running, ended=ended)
+        wanted = tuple(Saved(task=t, attempt=a) for t, a in runner.wanted.items())
+        return Known(
+            machine=runner.name, running=running, ended=ended, going=runner.going, wanted=wanted,
+            saved=tuple(runner.saved.values()),
+        )  # fmt: skip
 
     def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
         runner = self._reached(name)
@@ -208,6 +233,7 @@ class World:
         for task, (order, _) in list(runner.running.items()):
             if order.attempt <= attempts.get(task, 0):
                 del runner.running[task]
+                runner.wanted.pop(task, None)
                 runner.ended[task] = Ended(
                     task=task,
                     attempt=order.attempt,
@@ -219,17 +245,32 @@ class World:
 
     # ---- what a cluster asks besides -----------------------------------------------------------------
 
-    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+    def bring_run(self, sweep: Sweep, name: str, task: int) -> None:
         self._reached(name)
 
-    def begin(
-        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
-    ) -> None:
+    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
         self.ask(self._reached(name), order, gang=True)
         self.ranks.append((order.task, order.attempt, int(variables["NODE_RANK"]), name))
 
-    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        self._reached(name)
+    # ---- checkpoints ---------------------------------------------------------------------------------
+
+    def fetch_checkpoints(self, sweep: Sweep, name: str, of: Sequence[Saved]) -> list[int]:
+        runner = self._reached(name)
+        for saved in of:
+            self.copies[saved.task, saved.attempt] = runner.saved[saved.task].at
+        return []
+
+    def give_checkpoint(self, sweep: Sweep, name: str, task: int, attempt: int) -> None:
+        runner = self._reached(name)
+        assert (task, attempt) in self.copies
+        order, _ = runner.running[task]
+        del runner.wanted[task]
+        runner.running[task] = order, self.clock.now() + self.commands(task, order.attempt)[0]
+        self.went_on.append((task, order.attempt, attempt))
+
+    def forget_checkpoints(self, of: Iterable[tuple[int, int]]) -> None:
+        for key in of:
+            self.copies.pop(key, None)
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         self.fetched[name] = len(self._reached(name).ended)

@@ -90,13 +90,10 @@ def test_a_lost_machine_is_no_failure_until_it_is_the_cause() -> None:
 class Cluster(Story):
     """A cluster of three machines in memory."""
 
+    kind = ClusterDriver
+
     def __init__(self, world: World | None = None, **wish: Any) -> None:
         super().__init__(0, world, cluster=True, **wish)
-
-    def new_driver(self) -> ClusterDriver:
-        return ClusterDriver(
-            self.number, store=self.store, site=self.world, clock=self.world.clock, on_note=self.notes.append
-        )
 
     def run(self, *, gang: bool = True, retries: int = 1) -> int:
         number = self.store.counts(self.number).total + 1

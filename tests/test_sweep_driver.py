@@ -24,6 +24,8 @@ HOURS = 3600.0
 class Story:
     """A sweep in a world; `go` lets time pass, and the driver may be killed between any two rounds."""
 
+    kind: type[Driver] = Driver
+
     def __init__(self, tasks: int = 12, world: World | None = None, **wish: Any) -> None:
         self.world = world or World()
         self.store = SweepStore(None)
@@ -36,9 +38,11 @@ class Story:
         self.driver = self.new_driver()
 
     def new_driver(self) -> Driver:
-        return Driver(
+        driver = self.kind(
             self.number, store=self.store, site=self.world, clock=self.world.clock, on_note=self.notes.append
         )
+        driver.checkpoints.aside = lambda work: work()
+        return driver
 
     def kill_driver(self) -> None:
         self.driver = self.new_driver()
@@ -386,13 +390,17 @@ def test_whatever_dies_every_task_ends_and_none_counts_twice(seed: int) -> None:
     fails = {n for n in range(1, 41) if dice.random() < 0.1}
     world = World(slots=dice.choice([1, 2, 4]), commands=lambda t, a: (lengths[t], 1 if t in fails else 0))
     world.launch_seconds = dice.choice([0.0, 5.0, 30.0])
-    story = Story(tasks=40, retries=1, machines=dice.choice([1, 2, 4]), world=world)
+    machines = dice.choice([1, 2, 4])
+    story = Story(tasks=40, retries=1, machines=machines, world=world, checkpoint="ckpt")
     harm_until = dice.choice([60, 200, 400])
 
     def harm(number: int) -> None:
         if number > harm_until or dice.random() > 0.08:
             return
-        match dice.choice(["driver", "engine", "machine", "silent", "heard"]):
+        match dice.choice(["driver", "engine", "machine", "silent", "heard", "save"]):
+            case "save":
+                for name in world.runners:
+                    world.save(name)
             case "driver":
                 story.world.kill_engine()
                 story.kill_driver()
@@ -422,3 +430,5 @@ def test_whatever_dies_every_task_ends_and_none_counts_twice(seed: int) -> None:
     assert len(counted) == len({a.task for a in counted}) == len(done), "each success is counted once"
     begun = Counter((task, attempt) for task, attempt, _ in world.began)
     assert max(begun.values()) == 1, "no attempt is begun twice"
+    assert all(saved < attempt for _, attempt, saved in world.went_on)
+    assert {task for task, _ in world.copies}.isdisjoint(t.number for t in done), "copies go with their need"

@@ -17,7 +17,7 @@ import pytest
 
 from hotdesk.core.sweep.model import Order
 from hotdesk.guest.ray_node import MARK, RayNode
-from hotdesk.guest.sweep_attempts import processes_of
+from hotdesk.guest.sweep_processes import processes_of
 from hotdesk.sweep.engine import Batch, Engine, EngineLost, Told
 from hotdesk.sweep.machine import packed
 from hotdesk.sweep.ray_engine import RayEngine

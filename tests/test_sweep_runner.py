@@ -18,7 +18,8 @@ import pytest
 
 from hotdesk.guest import ray_node
 from hotdesk.guest.ray_node import RayNode
-from hotdesk.guest.sweep_attempts import Attempts, processes_of
+from hotdesk.guest.sweep_attempts import Attempts
+from hotdesk.guest.sweep_processes import processes_of
 from hotdesk.sweep.machine import Known, packed
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this computer")

@@ -98,7 +98,8 @@ class LightMachines(Machines):
         with self.lock:
             _, mark = self.running[instance_id]
             home = self.folder / self.volumes[instance_id] / "home"
-        for runner in (home / ".hotdesk").glob("runner-*.py"):
+        kinds = ("runner-*.py", "sweep-*.py")
+        for runner in (file for kind in kinds for file in (home / ".hotdesk").glob(kind)):
             subprocess.run(
                 ["python3", str(runner), "notice"],
                 env=environment(home.parent, mark),

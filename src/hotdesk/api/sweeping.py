@@ -32,6 +32,8 @@ class SweepOptions(TypedDict, total=False):
     environment: Mapping[str, str]
     secrets: Sequence[str]  # variables of this environment that tasks get
     pull: Sequence[str]  # paths in each task's folder that are fetched
+    checkpoint: str  # in each task's folder: it goes on from there on another machine
+    checkpoint_gib: float  # a greater one stays on its machine
     folder: str | Path  # that is copied to the machines; this one
     push: bool  # False: nothing is copied
     everything: bool  # copy also what git and .hotdeskignore leave out

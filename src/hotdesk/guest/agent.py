@@ -339,10 +339,12 @@ def _as_owner(home: str, words: list[str], **more: str) -> list[str]:
 
 
 def ask_for_checkpoints() -> None:
-    """Ask every running job for a checkpoint, through its user's runner."""
-    for home in homes():
-        runners = sorted(glob.glob(f"{glob.escape(home)}/.hotdesk/runner-*.py"), key=os.path.getmtime)
-        for runner in runners[-1:]:  # the newest; each of them knows all jobs
+    """Ask every running job, and every task of a sweep, for a checkpoint, through its user's runners."""
+    for path in [
+        f"{glob.escape(home)}/.hotdesk/{kind}-*.py" for home in homes() for kind in ("runner", "sweep")
+    ]:
+        for runner in sorted(glob.glob(path), key=os.path.getmtime)[-1:]:  # the newest knows all of its kind
+            home = runner.partition("/.hotdesk/")[0]
             with contextlib.suppress(OSError, KeyError, subprocess.TimeoutExpired):
                 subprocess.run(_as_owner(home, ["python3", runner, "notice"]), check=False, timeout=10)
 

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hotdesk.guest.job_files import HOME, path, place
-from hotdesk.guest.process_tree import called
+from hotdesk.guest.process_tree import called, topmost
 
 if TYPE_CHECKING:
     from hotdesk.guest.attempt import Attempt
@@ -78,7 +78,7 @@ class Checkpoints:
         if self.signal is None or time.monotonic() < self.heard_at:
             return
         self.heard_at = time.monotonic() + HEARD_SECONDS
-        asked = self.attempt.tree.topmost(self.attempt.tree.look(), self.signal)
+        asked = topmost(self.attempt.tree.look(), self.signal)
         if not asked and self.attempt.child.poll() is not None:
             return  # it has ended
         name = signal.Signals(self.signal).name

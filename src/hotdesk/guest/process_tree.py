@@ -76,14 +76,9 @@ class ProcessTree:
                 json.dump({"boot": boot(), "seen": sorted(known)}, target)
             os.replace(file + ".new", file)
 
-    def topmost(self, members: dict[int, Process], number: int) -> list[Process]:
-        """The topmost processes that catch this signal; it would kill the others."""
-        catch = {p.pid for p in members.values() if p.name not in _PASS_ON and catches(p.pid, number)}
-        return [members[pid] for pid in sorted(catch) if not catch & set(_line(pid, members)[1:])]
-
     def ask(self, number: int) -> list[Process]:
         """Send a signal to the topmost processes that catch it; return them."""
-        asked = self.topmost(self.look(), number)
+        asked = topmost(self.look(), number)
         _send((p.pid for p in asked), number)
         return asked
 
@@ -93,7 +88,7 @@ class ProcessTree:
         While those save, their children, a `tee` that they write to and a launcher that waits for them live
         on; a shell above them does not, because it would continue with the next line of its script.
         """
-        first = self.topmost(members, signal.SIGTERM)
+        first = topmost(members, signal.SIGTERM)
         above = {pid for p in first for pid in _line(p.pid, members)[1:]}
         shells = [members[pid] for pid in above if members[pid].name in _SHELLS]
         for p in [*shells, *first] if first else members.values():
@@ -104,6 +99,12 @@ class ProcessTree:
 
     def kill(self, members: dict[int, Process]) -> None:
         _send(members, signal.SIGKILL)
+
+
+def topmost(members: dict[int, Process], number: int) -> list[Process]:
+    """The topmost processes that catch this signal; it would kill the others."""
+    catch = {p.pid for p in members.values() if p.name not in _PASS_ON and catches(p.pid, number)}
+    return [members[pid] for pid in sorted(catch) if not catch & set(_line(pid, members)[1:])]
 
 
 def adopt() -> None:

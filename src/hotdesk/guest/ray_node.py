@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 from hotdesk.guest.ray_start import Start, free_port
-from hotdesk.guest.sweep_attempts import processes_of
+from hotdesk.guest.sweep_processes import processes_of
 
 MARK = "HOTDESK_RAY"  # in the environment of every process of Ray's that we started: the sweep's folder
 OBJECT_STORE_BYTES = 80_000_000  # nothing but orders and exit statuses goes through it

@@ -20,7 +20,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-MARK = "HOTDESK_TASK"  # in the environment of everything that a task runs: its folder
+from hotdesk.guest import sweep_checkpoints
+from hotdesk.guest.process_tree import processes, topmost
+from hotdesk.guest.sweep_checkpoints import Keeper
+from hotdesk.guest.sweep_processes import children, is_zombie, mark_of, processes_of, resident
+
 TAIL_BYTES = 65536  # of a log, in which metrics are looked for
 COPIED_BYTES = 1 << 20  # a project's greater files are links in a task's folder
 LIMIT_STATUS, MEMORY_STATUS, CANCELLED_STATUS, LOST_STATUS = 124, 137, 143, 130
@@ -31,8 +35,8 @@ _TRAP = 'trap \'s=$?; echo "$HOTDESK_ATTEMPT $s" >"$0"\' EXIT; '
 _WORDS, _LINE = _TRAP + '"$@"', _TRAP + 'eval "$1"'
 
 if TYPE_CHECKING:
-    Order = dict[str, Any]  # task, attempt, epoch, command, params, gpus
-    Ended = dict[str, Any]  # task, attempt, exit_status, seconds, began_at, metrics, why, last
+    Order = dict[str, Any]  # task, attempt, epoch, command, params, gpus, checkpoint, keeps, saved
+    Ended = dict[str, Any]  # task, attempt, exit_status, seconds, began_at, metrics, why, last, saved_at
 
 
 class Running:
@@ -45,6 +49,7 @@ class Running:
         self.over = threading.Event()
         self.end_as: tuple[int, str] | None = None  # exit status and reason, where we end it
         self.ended: Ended | None = None
+        self.keeper: Keeper | None = None  # of what it saves
 
 
 class Attempts:
@@ -52,18 +57,20 @@ class Attempts:
 
     def __init__(self, folder: str, settings: dict[str, Any], environment: dict[str, str]) -> None:
         self.folder = folder
-        self.settings = settings  # limit_seconds, grace_seconds, memory_bytes, environment, pull
+        # limit_seconds, grace_seconds, memory_bytes, environment, pull, checkpoint_bytes
+        self.settings = settings
         self.environment = environment
         self.shell = shutil.which("bash") or "/bin/sh"
         self.lock = threading.Lock()
         self.running: dict[int, Running] = {}
         self.ended: dict[int, Ended] = {}  # by task, the newest attempt
         self.fenced: dict[int, int] = {}  # by task: attempts up to this one are not begun here
+        self.wanted: dict[int, int] = {}  # by task: the attempt whose checkpoint has to be brought here
         self.epoch = 0  # what an earlier driver has asked for is not begun any more
         with contextlib.suppress(OSError, ValueError), open(self._path("epoch"), encoding="ascii") as file:
             self.epoch = int(file.read())
         self.files = _files(os.path.join(folder, "project"))
-        for name in ("work", "out"):
+        for name in ("work", "out", "given"):
             os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
         known = self._read()
         self.journal = os.open(self._path("begun.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -126,6 +133,76 @@ class Attempts:
             ended = [self.ended[task] for task in tasks if task in self.ended]
         return {"running": [item for item in self.look() if item["task"] in tasks], "ended": ended}
 
+    # ---- checkpoints ---------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Copy what has been saved, where it is time to."""
+        for keeper in self._keepers():
+            keeper.look()
+
+    def notice(self, number: int, seconds: float) -> None:
+        """The machine is about to go: ask for a checkpoint by this signal, and copy it without delay.
+
+        As with a job, it reaches the topmost processes that handle it: others it would end.
+        """
+        for keeper in self._keepers():
+            keeper.hurried_until = time.monotonic() + seconds
+            table = processes()
+            mine = {pid: table[pid] for pid in processes_of(self._path("work", keeper.name)) if pid in table}
+            for process in topmost(mine, number):
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, number)
+
+    def kept(self) -> dict[str, Any]:
+        """The copies here, why there is no newer one, and which are to be brought here."""
+        with self.lock:
+            wanted = dict(self.wanted)
+        lacks = {int(k.name): k.why for k in self._keepers() if k.why}
+        return {
+            "saved": list(sweep_checkpoints.copies(self.folder).values()),
+            "wanted": [{"task": task, "attempt": attempt} for task, attempt in wanted.items()],
+            "unsaved": [{"task": task, "why": why} for task, why in lacks.items()],
+        }
+
+    def _keepers(self) -> list[Keeper]:
+        with self.lock:
+            return [one.keeper for one in self.running.values() if one.keeper is not None]
+
+    def _keeper(self, order: Order, new: bool) -> Keeper | None:
+        if not order.get("checkpoint") or not order.get("keeps", True):
+            return None
+        limit = self.settings.get("checkpoint_bytes", 0)
+        name = label(order["task"])
+        return Keeper(self.folder, name, order["attempt"], order["checkpoint"], limit=limit, new=new)
+
+    def _go_on(self, one: Running, work: str) -> None:
+        """Lay out the checkpoint from which an attempt goes on, once it was brought here.
+
+        What this machine's own attempts have left is as new, unless one elsewhere came after. All ranks of
+        a gang begin from the same. Raises `OSError`.
+        """
+        order, state = one.order, work + ".attempt"  # whose state the folder has
+        task, saved = order["task"], order.get("saved", 0)
+        here = 0
+        with contextlib.suppress(OSError, ValueError), open(state, encoding="ascii") as file:
+            here = int(file.read())
+        if saved and (here < saved or order.get("gang")):
+            copy = self._path("given", f"{label(task)}-{saved}.tar")
+            with self.lock:
+                self.wanted[task] = saved
+            while not os.path.exists(copy) and one.end_as is None:
+                time.sleep(_POLL_SECONDS)
+            with self.lock:
+                self.wanted.pop(task, None)
+            if one.end_as is not None:
+                return
+            if os.path.getsize(copy):  # an empty one: it is nowhere any more
+                sweep_checkpoints.lay_out(copy, work, order["checkpoint"])
+            os.remove(copy)
+        with open(state + ".new", "w", encoding="ascii") as file:
+            file.write(str(order["attempt"]))
+        os.replace(state + ".new", state)
+
     # ---- beginning -----------------------------------------------------------------------------------
 
     def _begin(self, one: Running) -> None:
@@ -135,6 +212,12 @@ class Attempts:
         words: list[str] = order["command"]
         try:
             self._lay_out(work, order)
+            if order.get("checkpoint"):
+                self._go_on(one, work)
+            if one.end_as is not None:  # while it waited
+                self._over(one, *one.end_as)
+                return
+            one.began_at, one.keeper = time.time(), self._keeper(order, True)
             log = os.open(self._path("out", name + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             self._over(one, 126, f"its folder cannot be made: {error.strerror or error}")
@@ -185,18 +268,6 @@ class Attempts:
         if order.get("gang"):  # each run of a cluster has a folder of its own
             project = self._path("run-" + label(order["task"]))
             files = _files(project)
-        self._copy(work, project, files)
-        saved = self._path("checkpoint-" + label(order["task"]), order.get("checkpoint") or "-")
-        if os.path.exists(saved):  # what rank 0 had saved, wherever it ran
-            target = os.path.join(work, order["checkpoint"])
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if os.path.isdir(saved):
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(saved, target, symlinks=True)
-            else:
-                shutil.copy2(saved, target)
-
-    def _copy(self, work: str, project: str, files: list[tuple[str, int]]) -> None:
         try:
             os.mkdir(work, 0o700)
         except FileExistsError:  # a later attempt goes on with what the one before has left
@@ -241,6 +312,11 @@ class Attempts:
             except OSError as error:  # a full disk: its results go with the machine, so it has not succeeded
                 found["exit_status"] = status or UNKEPT_STATUS
                 found["why"] = f"its results cannot be kept: {error.strerror or error}"
+        if one.keeper is not None and found["exit_status"] != 0:
+            one.keeper.close(found["exit_status"])
+            found["saved_at"] = one.keeper.at
+        elif one.keeper is not None:
+            sweep_checkpoints.forget(self.folder, name)
         one.ended = found
         with self.lock:
             self.ended[order["task"]] = found
@@ -289,14 +365,14 @@ class Attempts:
         with self.lock:
             own = {r.pid for r in self.running.values()} | {0}
             busy = {self._path("work", label(task)) for task in self.running}
-        for pid in _children():
+        for pid in children():
             if pid in own:
                 continue
             with contextlib.suppress(OSError):
-                mark = _mark_of(pid)
+                mark = mark_of(pid)
                 if mark and mark not in busy:
                     os.kill(pid, signal.SIGKILL)
-                if mark or _is_zombie(pid):
+                if mark or is_zombie(pid):
                     os.waitpid(pid, os.WNOHANG)
 
     def relieve(self, available_bytes: int, low_bytes: int) -> None:
@@ -307,7 +383,7 @@ class Attempts:
             return
         with self.lock:
             chosen = {r.pid: r for r in self.running.values() if r.pid}
-        used = _resident(set(chosen))
+        used = resident(set(chosen))
         if limit:
             for pid, size in used.items():
                 if size > limit:
@@ -340,6 +416,7 @@ class Attempts:
     def _adopt(self, line: Order) -> None:
         """Go on with an attempt of a runner that was killed: wait for it, or read how it ended."""
         one = Running(line, 0, line["at"])
+        one.keeper = self._keeper(line, False)
         self.running[line["task"]] = one
         threading.Thread(target=self._see_to_the_end, args=(one,), daemon=True).start()
 
@@ -388,7 +465,7 @@ def label(task: int) -> str:
 def _ended(order: Order, status: int, seconds: float, began_at: float, why: str) -> Ended:
     return {
         "task": order["task"], "attempt": order["attempt"], "exit_status": status, "seconds": seconds,
-        "began_at": began_at, "metrics": {}, "why": why, "last": "",
+        "began_at": began_at, "metrics": {}, "why": why, "last": "", "saved_at": 0.0,
     }  # fmt: skip
 
 
@@ -438,71 +515,3 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-# ---- processes ---------------------------------------------------------------------------------------
-
-
-def processes_of(work: str, mark: str = MARK) -> list[int]:
-    """Living processes whose environment has this mark."""
-    wanted = (mark + "=" + work).encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
-                if wanted in file.read().split(b"\0") and not _is_zombie(int(entry)):
-                    found.append(int(entry))
-    return found
-
-
-def _mark_of(pid: int) -> str:
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        for item in file.read().split(b"\0"):
-            if item.startswith(MARK.encode() + b"="):
-                return item.partition(b"=")[2].decode("utf-8", "surrogateescape")
-    return ""
-
-
-def _stat(pid: int) -> list[str]:
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return _stat(pid)[0] == "Z"
-    except (OSError, IndexError):
-        return True
-
-
-def _children() -> set[int]:
-    """The process ids of all children, those of every thread."""
-    found: set[int] = set()
-    for thread in os.listdir("/proc/self/task"):
-        below = f"/proc/self/task/{thread}/children"
-        with contextlib.suppress(OSError), open(below, encoding="ascii") as file:
-            found.update(map(int, file.read().split()))
-    return found
-
-
-def _resident(sessions: set[int]) -> dict[int, int]:
-    """Resident bytes of these sessions."""
-    used = dict.fromkeys(sessions, 0)
-    page = os.sysconf("SC_PAGE_SIZE")
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                told = _stat(int(entry))
-                session = int(told[3])
-                if session in used:
-                    used[session] += int(told[21]) * page
-    return used
-
-
-def available_bytes() -> int:
-    """Memory that can be had without swapping (proc(5), MemAvailable)."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 1 << 60

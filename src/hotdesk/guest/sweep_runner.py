@@ -5,6 +5,7 @@ sweep_runner.py serve ID < ORDER   make sure that it runs; the same order again 
 sweep_runner.py look ID            what runs here, as JSON
 sweep_runner.py known ID < TASKS   what became of these tasks; what an earlier epoch asked for is refused
 sweep_runner.py begin ID < ORDERS   begin a cluster's run here, and return
+sweep_runner.py notice             the machine is about to go: ask the tasks of all sweeps for a checkpoint
 sweep_runner.py cancel ID < TASKS  end these tasks' attempts up to a number
 sweep_runner.py log ID TASK OFFSET what a task has said from this byte on
 sweep_runner.py ray < LOCK         where Python with Ray is here, as JSON; it is installed if it is missing
@@ -13,7 +14,8 @@ sweep_runner.py engine ID          the engine, over standard input and output (r
 sweep_runner.py work ID            (inside) be it
 
 Everything is in ~/.hotdesk/sweeps/ID: `order.json`, `begun.jsonl`, `project/` (as it was pushed), `work/` (a
-folder for each task), `out/` (logs and results), `runner.lock`, which the runner holds as long as it lives.
+folder for each task), `out/` (logs and results), `saved/` (copies of checkpoints, to be fetched), `given/`
+(those from which attempts go on), `runner.lock`, which the runner holds as long as it lives.
 It answers on a socket: one line of JSON asks, and lines answer; a request to run a batch is answered as each
 attempt ends, and where the asker has gone, the rest of the batch is not begun.
 
@@ -38,12 +40,15 @@ import time
 from typing import Any
 
 from hotdesk.guest.ray_node import RayNode, has_dashboard
-from hotdesk.guest.sweep_attempts import Attempts, available_bytes, label
+from hotdesk.guest.sweep_attempts import Attempts, label
+from hotdesk.guest.sweep_checkpoints import LOOK_SECONDS as KEEP_SECONDS
+from hotdesk.guest.sweep_processes import available_bytes
 
 HOME = os.path.expanduser("~")
 START_SECONDS = 20.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 1.0  # between two looks at memory and at what tasks have left behind
+NOTICE_SECONDS = 300.0  # within which a machine goes after its notice
 LOW_SHARE = 0.04  # of the machine's memory: with less left, the greatest task is ended
 
 
@@ -108,6 +113,15 @@ def ask(id_: str, request: dict[str, Any]) -> Any:
             return json.loads(answer.readline())
 
 
+def notice() -> int:
+    sweeps = path("")
+    for id_ in os.listdir(sweeps) if os.path.isdir(sweeps) else ():
+        if held(id_):
+            with contextlib.suppress(OSError, ValueError):
+                ask(id_, {"verb": "notice"})
+    return 0
+
+
 def stop(id_: str) -> int:
     with contextlib.suppress(OSError, ValueError):
         ask(id_, {"verb": "stop"})
@@ -136,6 +150,7 @@ class Runner:
         self.environment = _login_environment()
         self.attempts = Attempts(path(id_), self.order, self.environment)
         self.over = threading.Event()
+        self.noticed_at = float("-inf")
         # A short folder of its own: a socket's path has at most 107 bytes, and a desk's home may have more.
         with contextlib.suppress(OSError), open(path(id_, "socket"), encoding="utf-8") as file:
             before = os.path.dirname(file.read())  # of a runner that was killed
@@ -160,6 +175,7 @@ class Runner:
                 file.write(self.socket)
             os.replace(path(self.id, "socket.new"), path(self.id, "socket"))
             threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+            threading.Thread(target=self._keep, daemon=True).start()
             if self.order.get("python"):
                 self.ray.start()
             low = LOW_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -168,6 +184,10 @@ class Runner:
                 self.attempts.tidy()
                 self.attempts.relieve(available_bytes(), int(low))
         self._leave()
+
+    def _keep(self) -> None:
+        while not self.over.wait(KEEP_SECONDS):
+            self.attempts.keep()
 
     def _leave(self) -> None:
         going = {item["task"]: item["attempt"] for item in self.attempts.look()}
@@ -202,6 +222,8 @@ class Runner:
                 answer["engine"] = bool(self.order.get("python"))
                 answer["dashboard"] = bool(self.order.get("own")) and has_dashboard(self.order["python"])
                 answer["ready"] = not answer["engine"] or self.ray.ready()
+                answer["going"] = time.monotonic() - self.noticed_at < NOTICE_SECONDS
+                answer.update(self.attempts.kept())
             elif verb == "known":
                 tasks = {int(task): number for task, number in request["tasks"].items()}
                 answer = {"machine": self.order["machine"], **self.attempts.known(request["epoch"], tasks)}
@@ -211,6 +233,9 @@ class Runner:
                     threading.Thread(target=self.attempts.run, args=(order,), daemon=True).start()
             elif verb == "cancel":
                 self.attempts.cancel({int(task): number for task, number in request["tasks"].items()})
+            elif verb == "notice":
+                self.noticed_at = time.monotonic()
+                self.attempts.notice(signal.SIGUSR1, NOTICE_SECONDS)
             elif verb == "stop":
                 self.over.set()
             client.sendall(json.dumps(answer).encode() + b"\n")
@@ -267,6 +292,8 @@ def main(words: list[str]) -> int:
 
         print(json.dumps(ray_install.find(sys.stdin.read(), _login_environment())))
         return 0
+    if verb == "notice":
+        return notice()
     if verb == "log":
         return log(given[0], int(given[1]), int(given[2]))
     if verb == "stop":

@@ -20,7 +20,7 @@ from hotdesk.core.sweep.cluster import Run, launches
 from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task, Wish
 from hotdesk.core.sweep.params import Space
 from hotdesk.services.forwarding import Forwarding
-from hotdesk.services.sweep_request import SweepRequest
+from hotdesk.services.sweep_request import SweepRequest, check_inside
 from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.sweeps import WAIT_SECONDS, Sweeps, free_port
 from hotdesk.system import write_atomically
@@ -89,6 +89,7 @@ class Clusters:
             sweep,
             cluster=True,
             command=(),
+            checkpoint_gib=0.0,  # no limit: each run says whether it has one
             idle_seconds=idle_seconds,
             dashboard_port=DASHBOARD_PORT if sweep.pools else free_port(),
         )
@@ -314,13 +315,8 @@ class Clusters:
         words = (command,) if isinstance(command, str) else tuple(command)
         if not any(words):
             raise Usage("There is no command to run.", "", f"hotdesk cluster run {name} -- python train.py")
-        inside = Path(checkpoint)
-        if checkpoint and (inside.is_absolute() or ".." in inside.parts or checkpoint.startswith("~")):
-            raise Usage(
-                f"--checkpoint {checkpoint!r} is not in the run's folder.",
-                "It is named relative to the folder that the program runs in.",
-                "--checkpoint ckpt",
-            )
+        if checkpoint:
+            check_inside("--checkpoint", checkpoint, "the run's folder", "ckpt")
         run = Run(
             command=words,
             gang=launches(words) if gang is None else gang,

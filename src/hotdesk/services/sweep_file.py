@@ -28,7 +28,8 @@ _FORMS: Mapping[str, type | tuple[type, ...]] = {
     "command": (str, list), "machines": (int, str), "market": str,
     "cpus": (int, float), "per_gpu": (int, float),
     "memory_gib": (int, float), "retries": int, "time_limit": (int, float, str), "pull": list, "env": dict,
-    "tag": list, "keep_going": bool, "linger": (int, float, str),
+    "tag": list, "keep_going": bool, "linger": (int, float, str), "checkpoint": str,
+    "checkpoint_gib": (int, float),
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from hotdesk.core.model import MarketChoice, Value
 from hotdesk.core.sweep import params
 from hotdesk.core.sweep.params import Space
 
+CHECKPOINT_GIB = 2.0  # a greater one stays on its machine, unless its owner says otherwise
+
 
 class Function(Value, frozen=True):
     """A Python function as it is sent to a machine: files beside the project (services/sweep_function.py)."""
@@ -43,6 +45,8 @@ class SweepRequest(Value, frozen=True):
     environment: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()  # variables of this computer's environment that tasks get
     pull: tuple[str, ...] = ()
+    checkpoint: str = ""  # in each task's folder: it goes on from there on another machine
+    checkpoint_gib: float = CHECKPOINT_GIB  # a greater one stays on its machine
     budget_usd: float | None = None
     deadline_seconds: float | None = None
     keep_going: bool = False
@@ -52,13 +56,9 @@ class SweepRequest(Value, frozen=True):
         """Raises `Usage` for requests that are impossible on any desk."""
         params.check(self.space, self.command, self.tags)
         for path in self.pull:
-            inside = PurePosixPath(os.path.normpath(path or "/"))
-            if inside.is_absolute() or inside.parts[:1] in {("..",), ()} or path.startswith("~"):
-                raise Usage(
-                    f"--pull {path!r} is not in a task's folder.",
-                    "What is fetched is named relative to the folder that each task runs in.",
-                    "--pull results",
-                )
+            check_inside("--pull", path, "a task's folder", "results")
+        if self.checkpoint:
+            check_inside("--checkpoint", self.checkpoint, "a task's folder", "ckpt")
         values(self.secrets)
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
@@ -67,6 +67,17 @@ class SweepRequest(Value, frozen=True):
             raise Usage(
                 f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
             )
+
+
+def check_inside(option: str, path: str, folder: str, example: str) -> None:
+    """Raises `Usage` for a path that is not below the folder that a program runs in."""
+    inside = PurePosixPath(os.path.normpath(path or "/"))
+    if inside.is_absolute() or inside.parts[:1] in {("..",), ()} or path.startswith("~"):
+        raise Usage(
+            f"{option} {path!r} is not in {folder}.",
+            "It is named relative to the folder that the program runs in.",
+            f"{option} {example}",
+        )
 
 
 def values(secrets: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NotRequired, TypedDict
 
 from hotdesk.core.sweep.estimate import estimate
-from hotdesk.core.sweep.model import State, Sweep, Task
+from hotdesk.core.sweep.model import Checkpoint, State, Sweep, Task
 from hotdesk.core.sweep.params import Scalar, Space, fill
 from hotdesk.services import sweep_fleet
 from hotdesk.services.clusters import ClusterRun, ClusterView
@@ -26,6 +26,15 @@ class SweepMachine(TypedDict):
     why: str
 
 
+class SweepCheckpoint(TypedDict):
+    """What a task has saved, as it was brought to this computer."""
+
+    attempt: int  # that saved it; 0: nothing was brought here yet
+    bytes: int
+    fetched_at: float
+    why: str  # why there is no newer one
+
+
 class SweepTask(TypedDict):
     """A task of a sweep."""
 
@@ -42,6 +51,7 @@ class SweepTask(TypedDict):
     metrics: dict[str, Scalar]
     why: str
     last_line: str  # of its log
+    checkpoint: SweepCheckpoint | None  # the copy on this computer
 
 
 class SweepRow(TypedDict):
@@ -214,7 +224,7 @@ def state(task: Task) -> str:
     return "waiting" if task.state is State.ASKED else str(task.state)
 
 
-def task(task: Task) -> SweepTask:
+def task(task: Task, saved: Checkpoint | None = None) -> SweepTask:
     """A task."""
     return {
         "task": task.number,
@@ -230,6 +240,14 @@ def task(task: Task) -> SweepTask:
         "metrics": task.metrics,
         "why": task.why,
         "last_line": task.last,
+        "checkpoint": {
+            "attempt": saved.attempt,
+            "bytes": saved.bytes,
+            "fetched_at": saved.fetched_at,
+            "why": saved.why,
+        }
+        if saved
+        else None,
     }
 
 

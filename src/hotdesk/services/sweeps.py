@@ -21,7 +21,7 @@ from hotdesk.core.errors import Busy, Missing, NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal, Image, Offer, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import params
-from hotdesk.core.sweep.model import LEFT, Attempt, MachineState, State, Sweep, Task, Wish
+from hotdesk.core.sweep.model import LEFT, Attempt, Checkpoint, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY
 from hotdesk.services import sweep_fleet, sweep_linger
 from hotdesk.services.sweep_request import Function, SweepRequest, values
@@ -119,6 +119,8 @@ class Sweeps:
             environment=tuple(environment.items()),
             secrets=request.secrets,
             pull=request.pull,
+            checkpoint=os.path.normpath(request.checkpoint) if request.checkpoint else "",
+            checkpoint_gib=request.checkpoint_gib,
             budget_usd=request.budget_usd,
             deadline_at=now + request.deadline_seconds if request.deadline_seconds else None,
             keep_going=request.keep_going,
@@ -394,6 +396,11 @@ class Sweeps:
     def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:
         with self.opened() as store:
             return store.tasks(store.sweep(number).number, states, limit=limit)
+
+    def checkpoints(self, number: int | None) -> dict[int, Checkpoint]:
+        """What tasks have saved that is on this computer, or why it is not, by task."""
+        with self.opened() as store:
+            return {c.task: c for c in store.checkpoints(store.sweep(number).number)}
 
     def attempts(self, number: int | None, task: int | None = None) -> list[Attempt]:
         with self.opened() as store:

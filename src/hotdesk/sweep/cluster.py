@@ -28,7 +28,6 @@ from hotdesk.sweep.store import SweepStore
 
 ASK_SECONDS = 2.0  # between two questions about what runs
 WHOLE_SECONDS = 1800.0  # until when a cloud has to have given every machine once: those there are cost money
-COPY_SECONDS = 60.0  # between two copies of a checkpoint
 _FIRST_PORT, _PORTS = 6388, 12  # among those that a cluster's machines may reach at each other
 _STATUS_OF_LOST = 130
 
@@ -55,7 +54,6 @@ class ClusterDriver(Driver):
         self._up_since = float("inf")  # the first machine of this process
         self._ports: dict[tuple[int, int], int] = {}  # by run and attempt
         self._ready: set[str] = set()  # machines whose Ray had started at the last look, or that have none
-        self._copied: dict[int, float] = {}  # when the checkpoint of a run was
 
     def _round(self) -> float:
         now = self.clock.now()
@@ -116,7 +114,9 @@ class ClusterDriver(Driver):
                 self._ask(task, run, ranks, now, unwanted=task.number in unwanted)
 
     def _begin_run(self, task: Task, run: Run, ranks: Sequence[Machine], now: float) -> None:
-        ready = [partial(self.site.bring_run, self.sweep, m.name, task.number, run.checkpoint) for m in ranks]
+        if self.checkpoints.awaited(task.number, {m.name for m in ranks}):
+            return
+        ready = [partial(self.site.bring_run, self.sweep, m.name, task.number) for m in ranks]
         for machine, answer in zip(ranks, side_by_side(ready, AT_ONCE), strict=True):
             if isinstance(answer, HotdeskError):
                 self.on_note(f"{machine.name}: {answer.what} {answer.why}")
@@ -143,9 +143,12 @@ class ClusterDriver(Driver):
                 command=cluster.filled(run.command, place),
                 params={},
                 epoch=self.sweep.epoch,
+                checkpoint=run.checkpoint,
+                keeps=rank == 0,
+                saved=self.checkpoints.saved(task.number),
             )
             variables = {**place.variables(), **dict(run.environment)}
-            calls.append(partial(self.site.begin, self.sweep, machine.name, order, variables, run.checkpoint))
+            calls.append(partial(self.site.begin, self.sweep, machine.name, order, variables))
         for machine, answer in zip(ranks, side_by_side(calls, AT_ONCE), strict=True):
             if isinstance(answer, HotdeskError):
                 self.on_note(f"{machine.name}: {answer.what} {answer.why}")  # asked again at the next look
@@ -191,17 +194,10 @@ class ClusterDriver(Driver):
             if absent := [m for m in there if m.name in known and m.name not in running | ended.keys()]:
                 self.on_note(f"{absent[0].name} has not begun run {task.number}: it is asked again")
                 self._ask_to_begin(task, run, [m for m in ranks if m.name in begun])
-            self._copy(task, run, ranks[0], now)
             return
         if not lost and len(ended) < len(begun) and not unwanted and not failed:
             self._ask_to_begin(task, run, [m for m in ranks if m.name in begun])
             return
-        if run.checkpoint and ranks and ranks[0].name not in lost:
-            fetch = partial(
-                self.site.fetch_checkpoint, self.sweep, ranks[0].name, task.number, run.checkpoint
-            )
-            if not self._quietly(fetch):
-                return  # not without what the next attempt begins from
         names = list(begun)
         statuses = {names.index(name): (e.exit_status, e.why or e.last) for name, e in ended.items()}
         if unwanted:
@@ -211,6 +207,8 @@ class ClusterDriver(Driver):
             changed = cluster.ended(task, statuses, lost=why, now=now)
             if first := ended.get(names[0]):
                 changed = replace(changed, metrics=first.metrics, last=first.last)
+        if first := ended.get(names[0]):
+            self.checkpoints.ended(names[0], first)
         self.on_note(f"Run {task.number}: {changed.state}{f', {changed.why}' if changed.why else ''}")
         status = None if lost else max((s for s, _ in statuses.values()), default=_STATUS_OF_LOST)
         self._write(
@@ -221,21 +219,11 @@ class ClusterDriver(Driver):
             ),
         )  # fmt: skip
 
-    def _copy(self, task: Task, run: Run, first: Machine, now: float) -> None:
-        """Now and then, what rank 0 has saved, should its machine go."""
-        if run.checkpoint and now - self._copied.setdefault(task.number, now) >= COPY_SECONDS:
-            self._copied[task.number] = now
-            self._quietly(
-                partial(self.site.fetch_checkpoint, self.sweep, first.name, task.number, run.checkpoint)
-            )
-
-    def _quietly(self, call: partial[None]) -> bool:
+    def _quietly(self, call: partial[None]) -> None:
         try:
             call()
         except HotdeskError as error:
             self.on_note(f"{error.what} {error.why}")
-            return False
-        return True
 
     # ---- what is written down ------------------------------------------------------------------------
 

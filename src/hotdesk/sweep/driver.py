@@ -28,6 +28,7 @@ from hotdesk.core.sweep.model import (
 )
 from hotdesk.core.sweep.params import fill
 from hotdesk.parallel import every, side_by_side
+from hotdesk.sweep.checkpoints import Checkpoints
 from hotdesk.sweep.engine import Batch, Engine, EngineLost, Told
 from hotdesk.sweep.ledger import Ledger
 from hotdesk.sweep.looks import AT_ONCE, LOOK_SECONDS, Looks
@@ -70,6 +71,8 @@ class Driver:
         self._cancelled = False
         self._ending: dict[int, int] = {}  # attempts that the engine was asked to end, one by one
         self.looks = Looks(site, clock)
+        self.checkpoints = Checkpoints(number, site, store, clock)
+        self.ledger.on_end = self.checkpoints.ended
         self._replaced = 0
         self._usd = 0.0
 
@@ -274,6 +277,7 @@ class Driver:
             self.on_note(f"{machine.name} did not come back: logs and results that were only there are lost")
             return True
         try:
+            self.checkpoints.last(self.sweep, machine.name)
             self.site.fetch(self.sweep, machine.name)
             self.site.stop(self.sweep, machine.name)
         except HotdeskError as error:
@@ -322,13 +326,14 @@ class Driver:
         size = plan.batch_size(self.ledger.recent, counts.waiting, places)
         if size > 1:
             room += places * plan.DEPTH  # short tasks end while we write down those before
-        waiting = self.store.tasks(self.number, (State.WAITING,), limit=room * size)
-        if not waiting:
-            return
+        there = {m.name for m in machines if m.state is MachineState.UP}
         asked = [
-            replace(task, state=State.ASKED, attempt=task.attempt + 1, machine="", began_at=now)
-            for task in waiting
+            plan.asked(task, self.checkpoints.saved(task.number), now)
+            for task in self.store.tasks(self.number, (State.WAITING,), limit=room * size)
+            if not self.checkpoints.awaited(task.number, there)
         ]
+        if not asked:
+            return
         self.ledger.write(asked)
         self._begin([asked[n : n + size] for n in range(0, len(asked), size)])
 
@@ -360,6 +365,8 @@ class Driver:
             params=task.params,
             epoch=self.sweep.epoch,
             begun=begun,
+            checkpoint=self.sweep.checkpoint,
+            saved=self.checkpoints.saved(task.number),
         )
 
     def _record(self, told: Sequence[Told]) -> None:
@@ -435,6 +442,7 @@ class Driver:
             if known is not None:
                 self._silent.pop(name, None)
                 changed += self.ledger.running(name, known, now)
+                self.checkpoints.hear(self.sweep, name, known)
                 machines = self._hear_engine(machines, name, known)
                 continue
             since = self._silent.setdefault(name, now)
@@ -442,14 +450,16 @@ class Driver:
             if machine and machine.state is MachineState.UP and now - since > plan.SILENT_SECONDS:
                 machines = self._lose(machines, machine, "it does not answer", now)
         self.ledger.write(changed)
+        self.checkpoints.settle()
 
     def _hear_engine(self, machines: list[Machine], name: str, known: Known) -> list[Machine]:
         """Say why a machine takes no tasks; where it is the head, give the sweep up after some starts."""
-        why = f"Ray does not start: {known.engine_why}" if known.engine_failures else ""
+        why = "its cloud takes it back" if known.going else ""
+        why = f"Ray does not start: {known.engine_why}" if known.engine_failures else why
         machine = next((m for m in machines if m.name == name), None)
         if machine is None or machine.state is not MachineState.UP:
             return machines
-        if why and why != machine.why:
+        if known.engine_failures and why != machine.why:
             self.on_note(f"{name}: {why} (start {known.engine_failures} of {plan.ENGINE_STARTS})")
         if machine.number == 1 and known.engine_failures >= plan.ENGINE_STARTS and self.engine is None:
             self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
@@ -467,15 +477,12 @@ class Driver:
     def _cancel(self, now: float) -> None:
         """Begin nothing more, and end what runs."""
         waiting = self.store.tasks(self.number, (State.WAITING,))
-        self.ledger.write([replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY) for t in waiting])
+        self.ledger.write(list(map(plan.cancelled, waiting)))
         attempts = {task.number: task.attempt for task in self.ledger.open.values()}
         machines = self.store.machines(self.number)
         if attempts and not any(m.state is MachineState.UP for m in machines):
             # Nobody can be asked; what may run on a machine that was lost ends with it.
-            open_ = [
-                replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY) for t in self.ledger.open.values()
-            ]
-            self.ledger.write(open_)
+            self.ledger.write(list(map(plan.cancelled, self.ledger.open.values())))
         elif attempts:
             if self.engine is None:
                 return  # it is asked as soon as it can be
@@ -497,6 +504,7 @@ class Driver:
         """Every task has ended: see that no machine is left, or that the next sweep has them."""
         self._let_go()
         self.looks.names = ()
+        self.checkpoints.forget()
         given = bool(self.sweep.heir) and all(m.state in _AT_REST for m in machines)
         if given:
             self.store.hand_over(self.sweep, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -22,14 +22,13 @@ class Ledger:
         self.open: dict[int, Task] = {task.number: task for task in store.open(sweep.number)}
         self.doubtful: dict[int, Task] = dict(self.open)
         self.unwanted: set[int] = set()  # tasks that are being cancelled, one by one
+        self.on_end: Callable[[str, Ended], None] = lambda name, ended: None  # of every end that counts
         self.recent: deque[float] = deque(maxlen=200)  # seconds of tasks that ended lately
 
     def write(self, tasks: Sequence[Task], attempts: Sequence[Attempt] = ()) -> None:
         """Write tasks as they are from now on. Once they are cancelled, none of them waits."""
         tasks = [
-            replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY)
-            if t.state is State.WAITING and self._wish(t) is Wish.CANCEL
-            else t
+            plan.cancelled(t) if t.state is State.WAITING and self._wish(t) is Wish.CANCEL else t
             for t in tasks
         ]
         if tasks or attempts:
@@ -66,6 +65,7 @@ class Ledger:
                     why=result.why,
                 )
             )
+            self.on_end(attempts[-1].machine, result)
             self.recent.append(result.seconds)
             self.doubtful.pop(task.number, None)
             self.open[task.number] = changed

@@ -21,7 +21,10 @@ from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Ended, Order
 
-_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_start", "ray_engine", "ray_install")
+_FILES = (
+    *("sweep_runner", "sweep_attempts", "sweep_checkpoints", "sweep_processes", "process_tree", "job_files"),
+    *("ray_node", "ray_start", "ray_engine", "ray_install"),
+)
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
 T = TypeVar("T")
 INSTALL_SECONDS = 900.0  # for Ray, 80 MB
@@ -45,6 +48,7 @@ class MachineOrder(msgspec.Struct, frozen=True, kw_only=True):
     memory_total_bytes: int  # of the machine, where tasks reserve some; 0: not counted
     environment: dict[str, str]
     pull: tuple[str, ...]
+    checkpoint_bytes: int = 0  # greater ones are not kept; 0: no limit
     own: bool = False  # Ray, if the desk has it, is its owner's: another Python's, with a dashboard
     dashboard_port: int = 0
     ports: int = 0  # the first of all that Ray listens on; 0: whichever are free
@@ -58,6 +62,22 @@ class Going(msgspec.Struct, frozen=True):
     began_at: float  # by the machine's clock
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """A copy of a checkpoint on a machine."""
+
+    task: int
+    attempt: int
+    at: float = 0.0  # by the machine's clock
+    bytes: int = 0
+
+
+class Unsaved(msgspec.Struct, frozen=True):
+    """Why there is no newer copy of a task's checkpoint."""
+
+    task: int
+    why: str
+
+
 class Known(msgspec.Struct, frozen=True):
     """What a runner says of tasks: those that run, and the newest end of each that it had."""
 
@@ -69,6 +89,10 @@ class Known(msgspec.Struct, frozen=True):
     engine: bool = True  # whether the machine has Ray at all
     dashboard: bool = False  # whether that Ray has one
     ready: bool = True  # whether Ray has started there, if it has it
+    going: bool = False  # whether its cloud has said that it takes the machine back
+    saved: tuple[Saved, ...] = ()
+    wanted: tuple[Saved, ...] = ()  # checkpoints for which attempts wait there
+    unsaved: tuple[Unsaved, ...] = ()
 
 
 @cache
@@ -181,25 +205,38 @@ def cancel(access: Access, id_: str, attempts: Mapping[int, int]) -> None:
     ask(access, "cancel", id_, given=msgspec.json.encode(given))
 
 
-def bring_run(access: Access, id_: str, task: int, folder: Path, checkpoint: Path | None) -> None:
-    """Copy the folder of a cluster's run to a machine, and the checkpoint from which it goes on."""
-    for source, name in ((folder, f"run-{task:06d}"), (checkpoint, f"checkpoint-{task:06d}")):
-        if source is not None and source.is_dir():
-            names = [str(path.relative_to(source)) for path in sorted(source.rglob("*"))]
-            copying.push(access, [(source, names)], f".hotdesk/sweeps/{id_}/{name}")
+def bring_run(access: Access, id_: str, task: int, folder: Path) -> None:
+    """Copy the folder of a cluster's run to a machine."""
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
+    copying.push(access, [(folder, names)], f".hotdesk/sweeps/{id_}/run-{task:06d}")
 
 
-def begin(access: Access, id_: str, order: Order, environment: Mapping[str, str], checkpoint: str) -> None:
+def begin(access: Access, id_: str, order: Order, environment: Mapping[str, str]) -> None:
     """Begin a rank of a cluster's run, without waiting for its end. Again changes nothing."""
-    told = {**msgspec.to_builtins(order), "environment": environment, "checkpoint": checkpoint, "gang": True}
+    told = {**msgspec.to_builtins(order), "environment": environment, "gang": True}
     ask(access, "begin", id_, given=msgspec.json.encode({"orders": [told]}))
 
 
-def fetch_checkpoint(access: Access, id_: str, task: int, path: str, to: Path) -> None:
-    """Copy what a run has saved to a folder here; nothing, where it has saved nothing yet."""
+def checkpoint(task: int, attempt: int) -> str:
+    """The name of the file that has a copy of what an attempt saved."""
+    return f"{task:06d}-{attempt}.tar"
+
+
+def fetch_checkpoints(access: Access, id_: str, names: Sequence[str], to: Path) -> list[str]:
+    """Copy checkpoints to a folder here, each whole or not at all; which did not come."""
     to.mkdir(parents=True, exist_ok=True, mode=0o700)
-    work = f".hotdesk/sweeps/{id_}/work/{task:06d}"
-    copying.pull(access, [path], to, below=work, may_replace=lambda name, here, came: True)
+    below = f".hotdesk/sweeps/{id_}/saved"
+    came = copying.pull(access, names, to, below=below, may_replace=lambda name, here, came: True)
+    return [name for name in names if name in came.absent or any(name in said for said in came.failed)]
+
+
+def give_checkpoint(access: Access, id_: str, file: Path) -> None:
+    """Bring a checkpoint to where an attempt waits for it; an empty file where there is none here."""
+    target = f".hotdesk/sweeps/{id_}/given"
+    if file.exists():
+        copying.push(access, [(file.parent, [file.name])], target)
+    else:
+        job_runner.run_there(access, f"touch {target}/{file.name}")
 
 
 def stop(access: Access, id_: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hotdesk.core.errors import Unreachable
+from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Machine, Order, Sweep
 from hotdesk.sweep import machine as runner
-from hotdesk.sweep.machine import Known, MachineOrder
+from hotdesk.sweep.machine import Known, MachineOrder, Saved
 from hotdesk.sweep.ray_engine import RayEngine
+
+SPARE_BYTES = 1 << 30  # of this computer's disk, which checkpoints leave free
 
 
 class Reached:
@@ -39,6 +42,7 @@ class Reached:
             memory_total_bytes=0,
             environment=dict(sweep.environment),
             pull=sweep.pull,
+            checkpoint_bytes=int(sweep.checkpoint_gib * 2**30),
             ports=self._ports(sweep),
         )
         runner.serve(access, sweep.id, order)
@@ -52,20 +56,29 @@ class Reached:
     def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
         runner.cancel(self._access(name), sweep.id, attempts)
 
-    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        saved = self.folder / "checkpoints" / f"{task:06d}" if checkpoint else None
-        runner.bring_run(
-            self._access(name), sweep.id, task, self.folder / "runs" / f"{task:06d}" / "project", saved
-        )
+    def bring_run(self, sweep: Sweep, name: str, task: int) -> None:
+        folder = self.folder / "runs" / f"{task:06d}" / "project"
+        runner.bring_run(self._access(name), sweep.id, task, folder)
 
-    def begin(
-        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
-    ) -> None:
-        runner.begin(self._access(name), sweep.id, order, variables, checkpoint)
+    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
+        runner.begin(self._access(name), sweep.id, order, variables)
 
-    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        to = self.folder / "checkpoints" / f"{task:06d}"
-        runner.fetch_checkpoint(self._access(name), sweep.id, task, checkpoint, to)
+    def fetch_checkpoints(self, sweep: Sweep, name: str, of: Sequence[Saved]) -> list[int]:
+        names = {runner.checkpoint(saved.task, saved.attempt): saved.task for saved in of}
+        folder = self.folder / "checkpoints"
+        free = shutil.disk_usage(self.folder).free
+        if free < sum(saved.bytes for saved in of) + SPARE_BYTES:
+            why = f"Only {free / 2**30:.3g} GiB are free for checkpoints on this computer."
+            raise Missing("The disk is nearly full.", why, f"df -h {self.folder}")
+        return [names[f] for f in runner.fetch_checkpoints(self._access(name), sweep.id, [*names], folder)]
+
+    def give_checkpoint(self, sweep: Sweep, name: str, task: int, attempt: int) -> None:
+        file = self.folder / "checkpoints" / runner.checkpoint(task, attempt)
+        runner.give_checkpoint(self._access(name), sweep.id, file)
+
+    def forget_checkpoints(self, of: Iterable[tuple[int, int]]) -> None:
+        for task, attempt in of:
+            (self.folder / "checkpoints" / runner.checkpoint(task, attempt)).unlink(missing_ok=True)
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hotdesk.core.model import Value
 from hotdesk.core.sweep.model import Machine, Order, Sweep
 from hotdesk.sweep.engine import Engine
-from hotdesk.sweep.machine import Known
+from hotdesk.sweep.machine import Known, Saved
 
 
 class SeenMachine(Value, frozen=True):
@@ -60,6 +60,21 @@ class Site(Protocol):
 
     def stop(self, sweep: Sweep, name: str) -> None: ...
 
+    def fetch_checkpoints(self, sweep: Sweep, name: str, of: Sequence[Saved]) -> list[int]:
+        """Copy these checkpoints here; the tasks whose did not come. Raises also `Missing`: no room here.
+
+        Each is the whole copy that its machine has made, or the one that was here before.
+        """
+        ...
+
+    def give_checkpoint(self, sweep: Sweep, name: str, task: int, attempt: int) -> None:
+        """Bring there what an attempt has saved, or word that nothing of it is left."""
+        ...
+
+    def forget_checkpoints(self, of: Iterable[tuple[int, int]]) -> None:
+        """Delete the copies here."""
+        ...
+
     def engine(self, sweep: Sweep, head: Machine) -> Engine:
         """Raises `EngineLost` where it does not answer yet."""
         ...
@@ -68,16 +83,10 @@ class Site(Protocol):
 class GangSite(Site, Protocol):
     """What a cluster asks of its machines beside what a sweep does."""
 
-    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        """Bring the folder of a run there, and what rank 0 had saved. Again changes nothing."""
+    def bring_run(self, sweep: Sweep, name: str, task: int) -> None:
+        """Bring the folder of a run there. Again changes nothing."""
         ...
 
-    def begin(
-        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
-    ) -> None:
+    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
         """Begin one rank of a run there, and return. Again changes nothing."""
-        ...
-
-    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        """Copy what rank 0 has saved here."""
         ...

@@ -16,7 +16,17 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Unknown
 from hotdesk.core.sweep import linger
 from hotdesk.core.sweep.group import Asked, Group, Member, Short
-from hotdesk.core.sweep.model import OPEN, Attempt, Counts, Machine, MachineState, State, Sweep, Task
+from hotdesk.core.sweep.model import (
+    OPEN,
+    Attempt,
+    Checkpoint,
+    Counts,
+    Machine,
+    MachineState,
+    State,
+    Sweep,
+    Task,
+)
 from hotdesk.core.sweep.params import Params
 from hotdesk.state.database import StateFile
 
@@ -56,6 +66,11 @@ MIGRATIONS = (
         sweep INTEGER NOT NULL, pool TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, pool)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE checkpoints (
+        sweep INTEGER NOT NULL, task INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, task)
+    ) WITHOUT ROWID;
+    """,
 )
 _COLUMNS = (
     "number, params, state, attempt, failed, lost, machine, began_at, ended_at, seconds, usd, exit_status,"
@@ -65,6 +80,7 @@ _sweep = msgspec.json.Decoder(Sweep)
 _machine = msgspec.json.Decoder(Machine)
 _member = msgspec.json.Decoder(Member)
 _asked = msgspec.json.Decoder(Asked)
+_checkpoint = msgspec.json.Decoder(Checkpoint)
 _short = msgspec.json.Decoder(Short)
 _object = msgspec.json.Decoder(dict)
 _encode = msgspec.json.Encoder().encode
@@ -165,7 +181,8 @@ class SweepStore:
     def forget(self, number: int) -> None:
         """Delete a sweep and all that belongs to it."""
         with self._writing() as db:
-            for table in ("tasks", "attempts", "machines", "unwanted", "members", "orders", "shortages"):
+            tables = ("tasks", "attempts", "machines", "unwanted", "members", "orders", "shortages")
+            for table in (*tables, "checkpoints"):
                 db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
             db.execute("DELETE FROM sweeps WHERE number = ?", (number,))
 
@@ -275,6 +292,24 @@ class SweepStore:
             )
             names = ("task", "number", "machine", "began_at", "seconds", "exit_status", "why")
             return [Attempt(**dict(zip(names, row, strict=True))) for row in found]
+
+    def checkpoints(self, sweep: int, *, done: bool = False) -> list[Checkpoint]:
+        """What tasks have saved that is on this computer. `done`: of those that need it no more."""
+        some = (
+            "AND (SELECT state FROM tasks WHERE sweep = c.sweep AND number = c.task) = 'done'" if done else ""
+        )
+        with self._file.complaints():
+            rows = self._db.execute(f"SELECT body FROM checkpoints c WHERE sweep = ? {some}", (sweep,))
+            return [_checkpoint.decode(body) for (body,) in rows]
+
+    def put_checkpoint(self, sweep: int, checkpoint: Checkpoint) -> None:
+        with self._writing() as db:
+            row = (sweep, checkpoint.task, _encode(checkpoint))
+            db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", row)
+
+    def forget_checkpoint(self, sweep: int, task: int) -> None:
+        with self._writing() as db:
+            db.execute("DELETE FROM checkpoints WHERE sweep = ? AND task = ?", (sweep, task))
 
     # ---- machines ------------------------------------------------------------------------------------
 

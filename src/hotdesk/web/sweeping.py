@@ -41,10 +41,10 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
     except ValueError:
         since = 0.0
     view = sweeps.view(number)
-    tasks = sweeps.tasks(view.sweep.number)
+    tasks, saved = sweeps.tasks(view.sweep.number), sweeps.checkpoints(view.sweep.number)
     counts = Counter(sweep_shapes.state(task) for task in tasks)  # of the same moment as the tasks
     each = [
-        sweep_shapes.task(task)
+        sweep_shapes.task(task, saved.get(task.number))
         for task in tasks
         if not since or task.state in OPEN or task.ended_at >= since - LATE
     ]

@@ -88,6 +88,10 @@ def command() -> None:
 @click.option(
     "--pull", multiple=True, metavar="PATH", help="Fetch this from each task's folder (repeatable)."
 )
+@click.option("--checkpoint", metavar="FOLDER", help="What a task saves there follows it to another machine.")
+@click.option(
+    "--checkpoint-gib", type=Number(0.001), metavar="GIB", help="Copy no greater one.  [default: 2]"
+)
 @click.option("--budget", type=Number(0), metavar="USD", help="Stop when the machines have cost so much.")
 @click.option("--deadline", type=options.Length("h"), help="Stop at the latest then, from now.")
 @click.option("--keep-going", is_flag=True, help="Go on although the first tasks all fail.")
@@ -194,11 +198,14 @@ def show(
             ctx.exit(_follow(desks, view.sweep.number, as_json))
         states = (State.FAILED,) if failed else ()
         found = sweeps.tasks(view.sweep.number, states, lines)
+        saved = sweeps.checkpoints(view.sweep.number)
         now = desks.services.clock.now()
     if as_json:
-        render.json({**sweep_shapes.row(view), "each": [sweep_shapes.task(task) for task in found]})
+        each = [sweep_shapes.task(task, saved.get(task.number)) for task in found]
+        render.json({**sweep_shapes.row(view), "each": each})
         return
-    for line in [*sweep_shown.head(view), *sweep_shown.machines(view), *sweep_shown.tasks(found, now)]:
+    head = [*sweep_shown.head(view), *sweep_shown.checkpoints(view, saved, now)]
+    for line in [*head, *sweep_shown.machines(view), *sweep_shown.tasks(found, now, saved)]:
         render.echo(render.cut(line, render.columns()))
     total = view.counts.failed if failed else view.counts.total
     if total > len(found):

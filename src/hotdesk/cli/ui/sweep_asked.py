@@ -12,7 +12,7 @@ from hotdesk.core.errors import Usage
 from hotdesk.core.model import MarketChoice
 from hotdesk.core.sweep.params import Space, read_parameter
 from hotdesk.services.sweep_file import read_file
-from hotdesk.services.sweep_request import SweepRequest
+from hotdesk.services.sweep_request import CHECKPOINT_GIB, SweepRequest
 
 
 class Machines(options.OfCounts):
@@ -119,6 +119,8 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
         environment=tuple((name, str(value)) for name, value in variables.items()),
         secrets=given["secrets"],
         pull=tuple(choose("pull", ())),
+        checkpoint=choose("checkpoint", ""),
+        checkpoint_gib=float(choose("checkpoint_gib", CHECKPOINT_GIB)),
         budget_usd=given["budget"],
         deadline_seconds=None if given["deadline"] is None else 3600 * given["deadline"],
         keep_going=bool(choose("keep_going", False)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hotdesk.cli.ui import render
-from hotdesk.core.sweep.model import MachineState, State, Sweep, Task
+from hotdesk.core.sweep.model import Checkpoint, MachineState, State, Sweep, Task
 from hotdesk.core.sweep.params import shown
 from hotdesk.services.sweep_shapes import SweepPlan
 from hotdesk.services.sweep_view import SweepView
@@ -84,12 +84,37 @@ def machines(view: SweepView) -> list[str]:
     return render.table(["MACHINE", "STATE", "ADDRESS", "SLOTS", ""], rows).splitlines() if rows else []
 
 
-def tasks(found: Sequence[Task], now: float) -> list[str]:
+def checkpoints(view: SweepView, saved: Mapping[int, Checkpoint], now: float) -> list[str]:
+    """How much of what tasks have saved is on this computer, and why the rest is not."""
+    if not view.sweep.checkpoint:
+        return []
+    here = [c for c in saved.values() if c.attempt]
+    lines = []
+    if here:
+        size = render.size(sum(c.bytes for c in here) / 2**30)
+        age = render.duration(now - min(c.fetched_at for c in here), 1)
+        what = (
+            "a checkpoint of 1 task is here"
+            if len(here) == 1
+            else f"checkpoints of {len(here):,} tasks are here"
+        )
+        lines.append(f"{what}, {size}, up to {age} old")
+    lacks = [c for c in saved.values() if c.why]
+    for one in lacks[:1]:
+        more = f", and {len(lacks) - 1:,} more" if len(lacks) > 1 else ""
+        text = f"the checkpoint of task {one.task} is not brought here{more}: {render.safe(one.why)}"
+        lines.append(render.style(text, "yellow"))
+    return lines
+
+
+def tasks(found: Sequence[Task], now: float, saved: Mapping[int, Checkpoint] | None = None) -> list[str]:
     """A line for each task."""
     if not found:
         return []
     names = list(dict.fromkeys(name for task in found for name in task.params))
-    heads = ["TASK", "STATE", *names, "TRIES", "EXIT", "RAN", "MACHINE", "LAST LINE"]
+    ages = {t: render.duration(now - c.fetched_at, 1) for t, c in (saved or {}).items() if c.attempt}
+    ages = {task.number: ages[task.number] for task in found if task.number in ages}
+    heads = ["TASK", "STATE", *names, "TRIES", "EXIT", "RAN", *["SAVED"] * bool(ages), "MACHINE", "LAST LINE"]
     rows = []
     for task in found:
         ran = now - task.began_at if task.state is State.RUNNING else task.seconds
@@ -102,6 +127,7 @@ def tasks(found: Sequence[Task], now: float) -> list[str]:
                 str(task.attempt or ""),
                 "" if task.exit_status is None else str(task.exit_status),
                 render.duration(ran) if ran else "",
+                *[f"{ages[task.number]} ago" if task.number in ages else ""] * bool(ages),
                 task.machine,
                 render.safe(task.why or task.last),
             ]

@@ -57,6 +57,8 @@ class Sweep(Value, frozen=True):
     environment: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()  # of these names: their values are kept until the sweep is over
     pull: tuple[str, ...] = ()
+    checkpoint: str = ""  # what each task saves, in its folder: it goes on from there on another machine
+    checkpoint_gib: float = 0.0  # greater ones stay where they are; 0: no limit
     budget_usd: float | None = None
     deadline_at: float | None = None
     token: str = ""  # of its cluster
@@ -171,6 +173,9 @@ class Order(msgspec.Struct, frozen=True):
     params: Params
     epoch: int
     begun: bool = False  # it was: it is waited for where it runs, and not begun where it does not
+    checkpoint: str = ""  # what it saves, in its folder
+    keeps: bool = True  # whether a copy of that is made: of a gang, rank 0 alone
+    saved: int = 0  # the attempt from whose checkpoint it goes on; 0: none
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -184,6 +189,18 @@ class Ended(msgspec.Struct, frozen=True):
     metrics: dict[str, Scalar] = msgspec.field(default_factory=dict)
     why: str = ""
     last: str = ""
+    saved_at: float = 0.0  # of the newest copy of its checkpoint, by the machine's clock; 0: there is none
+
+
+class Checkpoint(Value, frozen=True):
+    """A copy of a task's checkpoint on this computer."""
+
+    task: int
+    attempt: int  # that saved it; 0: there is no copy
+    at: float  # by the machine's clock
+    bytes: int
+    fetched_at: float
+    why: str = ""  # why there is no newer one
 
 
 class Counts(Value, frozen=True):

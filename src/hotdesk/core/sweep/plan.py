@@ -67,6 +67,17 @@ def lost(task: Task, now: float) -> Task:
     return replace(task, state=State.WAITING, lost=task.lost + 1, why="its machine was lost")
 
 
+def asked(task: Task, saved: int, now: float) -> Task:
+    """The task as it is asked for again; `saved`: the attempt from whose checkpoint it goes on, or 0."""
+    before = task.why.partition(";")[0]
+    why = f"{before}; it goes on from the checkpoint of attempt {saved}".lstrip("; ") if saved else task.why
+    return replace(task, state=State.ASKED, attempt=task.attempt + 1, machine="", began_at=now, why=why)
+
+
+def cancelled(task: Task) -> Task:
+    return replace(task, state=State.CANCELLED, why=CANCELLED_WHY)
+
+
 def unbegun(task: Task) -> Task:
     """The task after an attempt that has certainly not begun: its number is free again."""
     return replace(task, state=State.WAITING, attempt=task.attempt - 1)
