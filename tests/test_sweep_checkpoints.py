@@ -357,6 +357,7 @@ print(json.dumps({"sum": sum(weights)}))
 @tool("ssh")
 @tool("rsync")
 @tool("git")
+@pytest.mark.long
 @pytest.mark.xdist_group("ray")
 def test_training_goes_on_from_its_checkpoint_where_its_machine_was(
     hotdesk: Command, home: Path, tmp_path: Path

@@ -21,6 +21,7 @@ from hotdesk import Hotdesk
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
 from tests.test_cluster import GANG
+from tests.test_sweep_checkpoints import STEPS
 
 pytest.importorskip("moto", reason="moto is not installed")
 pytest.importorskip("asyncssh", reason="asyncssh is not installed")
@@ -156,6 +157,41 @@ def test_interrupted_machines_are_replaced_and_no_task_is_lost(
     assert ended(ledger) == dict.fromkeys(map(str, range(1, 25)), 1), "none ran to its end twice"
     each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
     assert 3 <= sum(task["lost"] for task in each) <= 8, "those that ran on two machines, or were about to"
+    assert fleet(cloud) == []
+
+
+def test_training_goes_on_from_what_it_saved_on_machines_that_were_taken(
+    cloud: FakeEc2, parked: Command, tmp_path: Path
+) -> None:
+    """1. Six tasks hold at step 5 on three machines. 2. Both spot machines are taken, one with notice.
+    3. Their tasks go on from there, at the machines that take their place."""
+    go = tmp_path / "go"
+    Path("train.py").write_text(STEPS)
+    words = ["--machines", "3", "--param", "n=1..6", "--env", f"GO={go}", "--checkpoint", "ckpt", "--detach"]
+    begun = parked("sweep", "start", "blue", *words, "--", "python3", "train.py", "{n}")
+    assert begun.returncode == 0, begun.stderr
+
+    def each() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(parked("sweep", "show", "--json").stdout)["each"]
+        return found
+
+    def saved() -> list[dict[str, Any]]:
+        return [task for task in each() if (task["checkpoint"] or {}).get("attempt")]
+
+    until(lambda: len(saved()) == 6)
+    taken = [m["id"] for m in fleet(cloud) if m["market"] == "spot"]
+    for notice, id_ in zip((True, False), taken, strict=True):
+        cloud.post("interrupt", id=id_, notice=notice)
+    until(lambda: sum(task["lost"] for task in each()) == 4)
+    for number in range(1, 7):
+        Path(f"{go}{number}").touch()
+    row = over(parked)
+    assert (row["state"], row["done"], row["failed"]) == ("done", 6, 0), row
+    for task in each():
+        said = parked("sweep", "logs", str(task["task"])).stdout.splitlines()
+        began = [line for line in said if line.startswith("from step ")]
+        assert task["metrics"]["sum"] == 140, "as if nothing had happened"
+        assert began[-1] == ("from step 5" if task["lost"] else "from step 0"), said
     assert fleet(cloud) == []
 
 
