@@ -193,6 +193,32 @@ def test_a_type_that_nobody_speaks_of_says_how_to_get_its_history(tmp_path: Path
     assert "--history" in done.stderr
 
 
+def test_a_gpu_stands_for_the_smallest_type_that_has_it(tmp_path: Path) -> None:
+    done = run("T4", HOTDESK_STATE=str(tmp_path))
+    assert done.returncode == 0
+    assert (
+        "T4 stands for g4dn.xlarge (AWS) and ecs.gn6i-c4g1.xlarge (Alibaba Cloud); for others:" in done.stderr
+    )
+    assert "--instance-types g4dn.xlarge > p.json" in done.stderr, "AWS sells no other of them"
+    named = json.loads(run("g4dn.xlarge", "--json", HOTDESK_STATE=str(tmp_path)).stdout)
+    meant = json.loads(run("T4", "--json", HOTDESK_STATE=str(tmp_path)).stdout)
+    assert meant["published"] == named["published"]
+    assert meant["instance_types"] == ["g4dn.xlarge", "ecs.gn6i-c4g1.xlarge"]
+    eight = json.loads(run("NVIDIA H100:8", "g6.xlarge", "--json", HOTDESK_STATE=str(tmp_path)).stdout)
+    assert eight["instance_types"] == ["p5.48xlarge", "g6.xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [("g4dn", "hotdesk spot g4dn.xlarge"), ("T44", "hotdesk spot T4"), ("xyz", "hotdesk offers")],
+)
+def test_a_word_that_is_neither_names_the_nearest(tmp_path: Path, word: str, nearest: str) -> None:
+    done = run(word, HOTDESK_STATE=str(tmp_path))
+    assert done.returncode == 4
+    assert f"{word!r} is neither an instance type nor a GPU" in done.stderr
+    assert f"fix: {nearest}" in done.stderr
+
+
 def test_without_numpy_the_remedy_is_a_line_to_paste(tmp_path: Path) -> None:
     script = f"""
 import sys
@@ -234,6 +260,14 @@ def test_an_account_gives_the_history_that_a_file_would(tmp_path: Path, cloud: A
         assert one["zone"] == other["zone"]
         assert one["mean_usd_per_hour"] == pytest.approx(other["mean_usd_per_hour"], rel=1e-3)
         assert one["on_demand_usd_per_hour"] == 0.8048
+
+
+def test_a_gpu_asks_the_clouds_with_an_account_alone(tmp_path: Path, cloud: Any) -> None:
+    env = cloud.environment() | {"HOTDESK_STATE": str(tmp_path)}
+    done = run("L4", "--region", "us-west-2", "--days", "3", "--json", **env)
+    assert done.returncode == 0, done.stderr
+    assert "L4 stands for g6.xlarge (AWS); for others" in done.stderr
+    assert json.loads(done.stdout)["zones"]
 
 
 def test_what_the_account_said_is_kept_for_when_it_is_silent(tmp_path: Path, cloud: Any) -> None:

@@ -118,6 +118,7 @@ class Questions:
     def spot(self, query: SpotQuery) -> SpotPrices:
         """What spot has cost, zone by zone, weighted by time, in US dollars an hour; and advice.
 
-        Raises `Usage` for an empty window, `Unreachable` or `Missing` where nothing is known.
+        Raises `Usage` for an empty window, `Unknown` for what is neither a type nor a GPU, `Unreachable` or
+        `Missing` where nothing is known.
         """
         return self.services.choosing.spot(query)[0]

@@ -89,7 +89,9 @@ class SpotPrices(Value, frozen=True):
 class SpotQuery(Value, frozen=True):
     """Which spot prices, of when. Times in seconds since the epoch."""
 
-    instance_types: tuple[str, ...]
+    instance_types: tuple[
+        str, ...
+    ]  # or GPUs, each of which means the smallest type of each cloud that has it
     history: Path | None = None  # a file or folder of prices; None: the account's
     since: float | None = None
     until: float | None = None
@@ -251,14 +253,17 @@ class Choosing:
     def spot(self, query: SpotQuery) -> tuple[SpotPrices, History | None]:
         """What spot has cost, and the history that it was taken from; None where only averages are known.
 
-        Raises `Usage` for an empty window or an unknown place, and what kept the account silent where
-        nothing at all is known.
+        Raises `Usage` for an empty window or an unknown place, `Unknown` for what is neither a type nor a
+        GPU, and what kept the account silent where nothing at all is known.
         """
+        from msgspec.structs import replace
+
         from hotdesk.market.history import cheapest, summarise
         from hotdesk.market.history_files import need_numpy, read
         from hotdesk.market.shipped import shipped
 
-        names = query.instance_types
+        names = self._types(query)
+        query = replace(query, instance_types=names)
         table = shipped()
         for name in names:
             if gone := table.gone().get(name):
@@ -313,6 +318,27 @@ class Choosing:
             silent=silent,
             kept_at=kept_at,
         ), found
+
+    def _types(self, query: SpotQuery) -> tuple[str, ...]:
+        """The types that are asked about, with a note of those that a GPU stands for."""
+        from hotdesk.market import refresh
+
+        found: list[str] = []
+        for said in query.instance_types:
+            if "." in said:  # as in the types of every cloud, and in no GPU's name
+                found.append(said)
+                continue
+            machines = refresh.known(self.store, self.config().money).catalog.machines
+            smallest = _smallest(said, machines, query.provider)
+            if smallest:
+                told = " and ".join(f"{name} ({cloud(of).label})" for of, name in smallest.items())
+                self.on_note(f"{said} stands for {told}; for others: hotdesk offers --gpu {said}")
+            elif query.history:
+                smallest = {"": said}
+            else:
+                raise _no_such_type(said, machines)
+            found += smallest.values()
+        return tuple(dict.fromkeys(found))
 
     def _account(
         self, query: SpotQuery, prices: dict[tuple[str, str], float]
@@ -384,6 +410,36 @@ class Choosing:
             silent=silent,
             published_at=table.advised_at,
         )
+
+
+def _smallest(gpu: str, machines: Sequence[InstanceType], provider: str) -> dict[str, str]:
+    """By cloud, the smallest type with this GPU; of clouds that tell past prices, and answer here."""
+    from hotdesk.core.clouds import KNOWN
+    from hotdesk.core.matching import read_gpu
+    from hotdesk.providers import registry
+
+    wish = read_gpu(gpu)
+    having = sorted(
+        (m for m in machines if m.gpu and wish.fits(m)),
+        key=lambda m: (m.gpu_count, m.vcpus, m.memory_gib, m.instance_type),
+    )
+    found = {m.provider: m.instance_type for m in reversed(having)}
+    told = [name for name, one in KNOWN.items() if one.spot_history and provider in {"", name}]
+    near = [name for name in told if name in registry.within_reach()] or told
+    return {name: found[name] for name in near if name in found}
+
+
+def _no_such_type(said: str, machines: Sequence[InstanceType]) -> Unknown:
+    from hotdesk.core.matching import nearest
+
+    family = [m for m in machines if m.instance_type.startswith(f"{said}.")]
+    near = [m.instance_type for m in sorted(family, key=lambda m: (m.gpu_count, m.vcpus))][:3]
+    near = near or nearest(said, sorted({m.gpu for m in machines if m.gpu}))
+    return Unknown(
+        f"{said!r} is neither an instance type nor a GPU of a cloud that tells its spot prices.",
+        f"Nearest: {', '.join(near)}." if near else "All that are known: hotdesk offers",
+        f"hotdesk spot {near[0]}" if near else "hotdesk offers --market spot",
+    )
 
 
 def _whom(catalog: Catalog, names: Sequence[str], provider: str) -> dict[str, list[str]]:

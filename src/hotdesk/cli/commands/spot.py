@@ -24,7 +24,7 @@ _DRAWN = 6  # zones in one picture: more cannot be told apart
 
 
 @click.command()
-@click.argument("instance_types", metavar="TYPE...", nargs=-1, required=True)
+@click.argument("instance_types", metavar="TYPE|GPU...", nargs=-1, required=True)
 @click.option(
     "--history",
     type=click.Path(path_type=Path),
@@ -93,6 +93,10 @@ def command(
 ) -> None:
     """Show what spot has cost in each zone: time-weighted figures, advice and a plot.
 
+    hotdesk spot T4 g6.xlarge
+
+    A GPU means the smallest instance type that has it.
+
     Prices come from your account with each cloud that sells the type, or from files written by `aws ec2
     describe-spot-price-history`.
     """
@@ -118,10 +122,11 @@ def command(
     clock = SystemClock()
     with open_store() as store:
         spot, found = Choosing(store=store, clock=clock, config=config, on_note=render.note).spot(query)
-    names = " ".join(instance_types)
+    names = " ".join(spot.instance_types)
     if found is None:
         render.note(f"{spot.silent} Published averages have to do; a history can be read from a file:")
-        render.note(f"  aws ec2 describe-spot-price-history --instance-types {names} > p.json")
+        of_aws = " ".join(dict.fromkeys(row.instance_type for row in spot.published))
+        render.note(f"  aws ec2 describe-spot-price-history --instance-types {of_aws} > p.json")
         if plot:
             render.note(f"{plot} was not drawn: averages have no curve.")
         _published(spot, clock.now(), as_json=as_json)
@@ -145,7 +150,7 @@ def command(
     if as_json:
         render.json(
             {
-                "instance_types": list(instance_types),
+                "instance_types": list(spot.instance_types),
                 "since": stamp(start),
                 "until": stamp(end),
                 "source": spot.source,
