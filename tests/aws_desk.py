@@ -201,7 +201,8 @@ class Laptop:
         alive = [m for m in machines if m["state"] in {"pending", "running", "stopping", "stopped"}]
         by_desk: dict[str, list[Any]] = {}
         for machine in alive:
-            by_desk.setdefault(machine["tags"].get("hotdesk:desk", ""), []).append(machine["id"])
+            if "hotdesk:role" not in machine["tags"]:  # a placeholder is no desk's machine
+                by_desk.setdefault(machine["tags"].get("hotdesk:desk", ""), []).append(machine["id"])
             if machine["state"] == "running" and machine["id"] not in self.booted:
                 self.booted.add(machine["id"])
                 lineage = machine["tags"].get("hotdesk:keys", machine["id"])

@@ -211,6 +211,7 @@ class Laptop:
         """The goal is reached in truth, all work is where a resume finds it, and nothing else is paid."""
         cloud = self.cloud
         assert cloud.violations == []
+        assert cloud.placeholders(name) == [], "a place is kept for nothing"
         billed = [t for t in cloud.billed(name) if t.value.phase is not Phase.ENDING]
         acknowledged = cloud.acknowledged.get(name, set())
         assert acknowledged == cloud.kept(acknowledged), "work was lost"

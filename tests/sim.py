@@ -13,12 +13,14 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.lifecycle.descent import extended
-from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
+from hotdesk.core.lifecycle.holding import PLACEHOLDER, PLACEHOLDER_SECONDS
+from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from tests.truth import GONE, Clock, Thing, Truth
@@ -135,7 +137,7 @@ class Cloud(Truth):
         if self._befalls(self.faults.unreachable):
             raise Unreachable("The cloud does not answer.")
         unread = tuple(r for r in ("r1", "r2") if self._befalls(self.faults.unread))
-        seen: dict[type, list[Instance | Disk | Image]] = {Instance: [], Disk: [], Image: []}
+        seen: dict[type, list[Any]] = {Instance: [], Disk: [], Image: [], Leftover: []}
         for thing in self.things.values():
             shown = self._shown(thing)
             if shown is not None and shown.region not in unread and (not regions or shown.region in regions):
@@ -144,9 +146,10 @@ class Cloud(Truth):
         self.boundary("after survey")
         return Survey(
             provider=self.name,
-            instances=tuple(seen[Instance]),  # type: ignore[arg-type]
-            disks=tuple(seen[Disk]),  # type: ignore[arg-type]
-            images=tuple(seen[Image]),  # type: ignore[arg-type]
+            instances=tuple(seen[Instance]),
+            disks=tuple(seen[Disk]),
+            images=tuple(seen[Image]),
+            leftovers=tuple(seen[Leftover]),
             unread=unread,
             lag_seconds=self.lag_seconds,
             disks_throughout=self.disks_throughout,
@@ -219,6 +222,8 @@ class Cloud(Truth):
             raise Refused(Kind.MISMATCH, f"{order.name} exists")
         if order.offer.key in self.sold_out:
             raise Refused(Kind.NO_CAPACITY, "insufficient capacity", seconds=300.0)
+        if order.placeholder:
+            return self._keep_place(order)
         image = self.find(order.image_id)
         if order.image_id and (image is None or image.value.region != order.offer.region):
             raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} in {order.offer.region}")
@@ -256,6 +261,19 @@ class Cloud(Truth):
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
         self._tokens[order.token] = (order, machine.id)
         return machine.id
+
+    def _keep_place(self, order: LaunchOrder) -> str:
+        for other in self.placeholders(order.desk):
+            self.violations.append(f"two placeholders: {order.name} beside {other.value.id}")
+        held = Leftover(
+            id=self._id("i"), kind=PLACEHOLDER, provider=self.name, region=order.offer.region,
+            desk=order.desk, generation=order.generation, machine=order.name, made_at=self.time,
+            usd_per_month=order.offer.usd_per_hour * 730,
+        )  # fmt: skip
+        thing = self._add(held, frozenset())  # type: ignore[arg-type]
+        self._after(PLACEHOLDER_SECONDS, PLACEHOLDER_SECONDS + 60.0, partial(self._vanish, thing))
+        self._tokens[order.token] = (order, held.id)
+        return held.id
 
     def _boot(self, thing: Thing, started_at: float) -> None:
         if thing.there and thing.value.phase is Phase.PENDING and thing.value.started_at == started_at:

@@ -7,15 +7,19 @@ between two looks machines only become ready.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fake_ec2.process import FakeEc2
+from hotdesk.core import clouds
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.jobs import AnyAct, Job, Notify, Record, SeenJob, Shift, Start
+from hotdesk.core.jobs import AnyAct, Job, Notify, Record, Seek, SeenJob, Shift, Start
+from hotdesk.core.lifecycle.holding import SEEK_SECONDS
 from hotdesk.core.model import Desk, Goal, Market, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Begin, Done
@@ -171,7 +175,11 @@ class Live(Laptop):
     # ---- the machines -------------------------------------------------------------------------------------
 
     def alive(self) -> list[Any]:
-        return [m for m in self.machines() if m["state"] in {"pending", "running"}]
+        there = [m for m in self.machines() if m["state"] in {"pending", "running"}]
+        own = [m for m in there if "hotdesk:role" not in m["tags"]]
+        assert len(own) < 2, "there is one machine that the job can run on"
+        assert len(there) - len(own) < 2, "one placeholder is enough"
+        return own
 
     def reached(self, desk: Desk) -> Access | None:
         [machine] = self.alive() or [None]
@@ -220,9 +228,15 @@ class Live(Laptop):
                 self.happened()
             self.happened()
             assert not tick.asks, tick.asks
-            if not stepped and not isinstance(act, Notify | Shift | Start):
+            if not stepped and not isinstance(act, Notify | Seek | Shift | Start):
                 return self.place()
         raise AssertionError("it never comes to an end")
+
+    def settles(self) -> None:
+        """The loop of desks alone, until nothing is left to do."""
+        while self.reconciler.tick(["blue"]).seconds == 0.0:
+            self.happened()
+        self.happened()
 
     def place(self) -> PLACE:
         [machine] = self.alive() or [None]
@@ -268,7 +282,8 @@ class Live(Laptop):
             if machine["tags"].get("hotdesk:desk") != "blue":
                 continue
             price = DEAR if machine["market"] == "on-demand" else ZONES[machine["zone"]]
-            seconds = machine["usd_so_far"] / (price + 0.005) * HOUR  # with its address
+            address = 0.0 if "hotdesk:role" in machine["tags"] else 0.005
+            seconds = machine["usd_so_far"] / (price + address) * HOUR
             free = machine["id"] in self.taken and seconds < HOUR - 1
             total += 0.0 if free else seconds * price / HOUR
         return total
@@ -291,6 +306,7 @@ def simulated(up: Any, dear: Any = None, taken: float = CHANGEOVER) -> tuple[lis
         blind=True,
         story=story,
         starts=Starts(seconds=[taken]),
+        overlap_seconds=60.0,  # the least that a placeholder is charged for: here it lives for no time
     )
     return [(m.mode, m.place) for m in story], float(runs.usd[0])
 
@@ -341,3 +357,63 @@ def test_on_demand_that_is_sold_out(fake: FakeEc2, tmp_path: Path) -> None:
     live = Live(fake, tmp_path)
     places, usd = live.window(up, dear), live.bill()
     assert (places, pytest.approx(usd, abs=1e-4)) == simulated(up, dear)
+
+
+# ---- a place that is asked for while the machine works ----------------------------------------------------
+
+
+def seeking(live: Live, *keys: str) -> None:
+    desk = live.store.desk("blue")
+    until = live.clock.now() + SEEK_SECONDS
+    places = tuple(o for key in keys for o in OFFERS if o.zone == key and o.market is Market.SPOT)
+    live.store.put(replace(desk, seeks=places, seeks_until=until))
+
+
+def test_a_placeholder_is_small_and_leaves_nothing(fake: FakeEc2, tmp_path: Path) -> None:
+    live = Live(fake, tmp_path)
+    live.on(True, True, True)
+    assert live.look() == (SPOT, "us-west-2a")
+    live.clock.to(live.clock.at + CHANGEOVER)
+    live.becomes_ready()
+    seeking(live, "us-west-2b")
+    live.settles()
+    [held] = [m for m in live.machines() if "hotdesk:role" in m["tags"]]
+    assert (held["zone"], held["market"], held["state"]) == ("us-west-2b", "spot", "running")
+    ec2 = fake.client("ec2", "us-west-2")
+    [raw] = ec2.describe_instances(InstanceIds=[held["id"]])["Reservations"][0]["Instances"]
+    assert not raw.get("PublicIpAddress")
+    [disk] = raw["BlockDeviceMappings"]
+    assert disk["Ebs"]["DeleteOnTermination"]
+    assert ec2.describe_volumes(VolumeIds=[disk["Ebs"]["VolumeId"]])["Volumes"][0]["Size"] <= 8
+    ends = ec2.describe_instance_attribute(
+        InstanceId=held["id"], Attribute="instanceInitiatedShutdownBehavior"
+    )
+    assert ends["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    told = ec2.describe_instance_attribute(InstanceId=held["id"], Attribute="userData")["UserData"]
+    assert base64.b64decode(told["Value"]).decode().splitlines() == ["#!/bin/sh", "shutdown -h +30"]
+    live.store.put(replace(live.store.desk("blue"), seeks=(), seeks_until=0.0))
+    live.settles()
+    assert live.place() == (SPOT, "us-west-2a")
+    assert len(live.machines()) == 1
+    assert disk["Ebs"]["VolumeId"] not in {v["id"] for v in live.things("volume")}
+
+
+@pytest.mark.parametrize("quota", [False, True])
+def test_where_two_machines_cannot_be_the_first_is_given_back(
+    fake: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, quota: bool
+) -> None:
+    """1. The cloud has no placeholders, or the account's quotas have room for one machine. 2. It is left for
+    cheaper spot all the same, as before."""
+    live = Live(fake, tmp_path)
+    if quota:
+        fake.post("quota", type="g4dn.xlarge", market="spot", region="us-west-2", vcpus=4)
+    else:
+        monkeypatch.setitem(clouds.KNOWN, "aws", replace(clouds.cloud("aws"), holds=False))
+    live.on(False, True, False)
+    assert live.look() == (SPOT, "us-west-2b")
+    live.clock.to(live.clock.at + CHANGEOVER)
+    live.becomes_ready()
+    live.clock.to(live.clock.at + 2 * TICK - CHANGEOVER)
+    live.on(True, True, False)
+    assert live.look() == (SPOT, "us-west-2a")
+    assert [m for m in live.things("instance", gone=True) if "hotdesk:role" in m["tags"]] == []

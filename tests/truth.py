@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hotdesk.core.model import Disk, EndedBy, Image, Instance, Phase
+from hotdesk.core.model import Disk, EndedBy, Image, Instance, Leftover, Phase
 
 GONE = frozenset({Phase.ENDING, Phase.ENDED})
 #: Who turned a machine off, by how this cloud's reason begins.
@@ -116,6 +116,9 @@ class Truth:
     def machines(self, desk: str | None = None) -> list[Thing]:
         """Machines that are there in truth and not on their way out."""
         return [t for t in self._all(Instance, desk) if t.value.phase not in GONE]
+
+    def placeholders(self, desk: str | None = None) -> list[Thing]:
+        return [t for t in self._all(Leftover, desk) if t.value.phase is not Phase.ENDING]
 
     def images(self, desk: str | None = None) -> list[Thing]:
         return [t for t in self._all(Image, desk) if t.value.phase is not Phase.ENDING]

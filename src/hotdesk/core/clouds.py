@@ -51,6 +51,7 @@ class Cloud(Value, frozen=True):
     factory: str  # "module:function": makes the provider of a `providers.registry.Context`
     rented: bool = True  # its machines are remote and cost money by the hour
     idle_minutes: float = 60.0  # without work, until a machine ends itself; 0: never
+    holds: bool = False  # it launches placeholders: a job asks for another place while its machine works
     first_hour_free: bool = False  # a spot machine interrupted within its first hour costs nothing
     rates: Rates = Rates()
     extra: str = ""  # `pip install "hotdesk[extra]"`

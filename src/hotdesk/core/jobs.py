@@ -169,6 +169,13 @@ class Notify(Act, frozen=True, kw_only=True):
     job: Job
 
 
+class Seek(Act, frozen=True, kw_only=True):
+    """Ask for a better place, while the job works on this machine."""
+
+    job: Job
+    offers: tuple[Offer, ...]  # best first; each is better than to stay
+
+
 class Shift(Act, frozen=True, kw_only=True):
     """Move the job to another machine, although this one works."""
 
@@ -215,7 +222,7 @@ class Rest(Act, frozen=True, kw_only=True):
     job: Job
 
 
-AnyAct = Ready | Start | Follow | Pause | Notify | Shift | End | Record | Fetch | Settle | Rest
+AnyAct = Ready | Start | Follow | Pause | Notify | Seek | Shift | End | Record | Fetch | Settle | Rest
 
 
 def plan_jobs(desk: Desk | None, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None) -> AnyAct | None:

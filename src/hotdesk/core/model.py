@@ -274,15 +274,16 @@ class Image(Stored, frozen=True, kw_only=True):
 
 
 class Leftover(Stored, frozen=True, kw_only=True):
-    """Any other resource of ours: a key pair, a security group, a half-deleted folder."""
+    """Any other resource of ours: a key pair, a security group, a half-deleted folder, a placeholder."""
 
     id: str
     kind: str
+    phase: Phase = Phase.READY
     provider: str
     region: str
     desk: str = ""
     generation: int = 0  # of a snapshot: of the machine whose disk it shows
-    machine: str = ""  # of a snapshot or disk: the machine whose work may be in it
+    machine: str = ""  # of a snapshot or disk: the machine whose work may be in it; a placeholder's name
     started_at: float | None = None  # that machine's last start before; None: not known
     made_at: float = 0.0  # 0: the cloud does not report it
     why: str = ""
@@ -501,6 +502,8 @@ class Desk(Value, frozen=True):
     over_budget: bool = False  # the owner agreed to exceed the month's budget
     retried_at: float = 0.0  # what was sold out or over a quota before (our clock) is tried again
     on_demand_at: float = 0.0  # until then (our clock) only spot is launched; a job waits if there is none
+    seeks: tuple[Offer, ...] = ()  # better places for its job, to be asked for while its machine works …
+    seeks_until: float = 0.0  # … up to then (our clock): see core/lifecycle/holding.py
     bound: Bound | None = None  # it is saved first where it is, and then belongs to this provider
     carried: str = ""  # the image here that holds its work until its machine has all of it
     fetched: Fetched | None = None  # its work has come here from the place that it is about to leave

@@ -42,7 +42,12 @@ class Provider(Protocol):
         ...
 
     def launch(self, order: LaunchOrder) -> str:
-        """Launch exactly this order and return the machine's id. Ensures the free resources it needs."""
+        """Launch exactly this order and return the machine's id. Ensures the free resources it needs.
+
+        A placeholder is ordered only where the cloud `holds` (core.clouds): a machine whose disk is as small
+        as can be and ends with it. It shuts itself down after `holding.PLACEHOLDER_SECONDS`, and a survey
+        shows it as a leftover of that kind.
+        """
         ...
 
     def power(self, instance_id: str, on: bool) -> None:

@@ -32,6 +32,7 @@ class LaunchOrder(Value, frozen=True):
     base_image: str = ""  # a base image the owner named; "" lets the provider choose
     disk_gib: int = 0
     initialization_rate: int = 0  # MiB/s, of a disk that is restored from an image
+    placeholder: bool = False  # it keeps a place for the desk's machine, holds nothing, and soon ends itself
 
     @property
     def token(self) -> str:
@@ -40,7 +41,8 @@ class LaunchOrder(Value, frozen=True):
         return _digest(
             (self.desk, self.born, self.generation, self.attempt, place.key, place.region, place.zone,
              self.image_id, self.base_image, self.disk_gib,
-             *([self.initialization_rate] if self.initialization_rate else []))
+             *([self.initialization_rate] if self.initialization_rate else []),
+             *(["placeholder"] if self.placeholder else []))
         )  # fmt: skip
 
     @property
@@ -85,6 +87,16 @@ class Launch(Step, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"launch:{self.order.token}"
+
+
+class Hold(Step, frozen=True, kw_only=True):
+    """Ask for a placeholder, while the desk's machine works: who is refused has lost nothing."""
+
+    order: LaunchOrder
+
+    @property
+    def key(self) -> str:
+        return f"hold:{self.order.token}"
 
 
 class Start(Step, frozen=True, kw_only=True):
@@ -319,7 +331,22 @@ class Ask(Step, frozen=True, kw_only=True):
 #: What carries a desk's work between two places.
 Moving = Fetch | Bring
 #: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
-Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave | Hand | Moving
+Act = (
+    Launch
+    | Hold
+    | Start
+    | Stop
+    | Retype
+    | Grow
+    | Bake
+    | Verify
+    | Copy
+    | Delete
+    | Prove
+    | Leave
+    | Hand
+    | Moving
+)
 #: What the planner returns.
 AnyStep = Act | Wait | Ask
 #: Events on a desk that are only journaled: what its jobs do, and what it reports.

@@ -11,18 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import HotdeskError, Kind
 from hotdesk.core.jobs import (
     AnyAct,
     Follow,
     Job,
     Pause,
     Ready,
+    Seek,
     SeenJob,
     Shift,
     Start,
     leave_machine,
 )
+from hotdesk.core.lifecycle import holding
 from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
 from hotdesk.core.spot.availability import events, move_usd, sold_out_seconds, spells, zones
@@ -72,45 +75,85 @@ class Placing:
             return act
         if told is not None:
             done = told.saved_seconds if job.checkpoint else told.seconds
-            if done != job.ran_seconds and self._due(job, told):
+            if done != job.ran_seconds and self._due(desk, job, told):
                 job = self.store.put_job(job.number, ran_seconds=done)
         if isinstance(act, Ready):
             return self._without(desk, act, job)
-        if told is None or told.cancelled or not self._due(job, told):
+        if told is None or told.cancelled or not self._due(desk, job, told):
             return act
         self._looked[job.id] = self.clock.now()
         machine = self.live(desk)
         return self._with(desk, act, job, told, machine) if machine else act
 
-    def _due(self, job: Job, told: SeenJob) -> bool:
-        return told.asked_seconds >= 0 or self.clock.now() - self._looked.get(job.id, 0.0) >= LOOK_SECONDS
+    def _due(self, desk: Desk, job: Job, told: SeenJob) -> bool:
+        now = self.clock.now()
+        under_way = told.asked_seconds >= 0 or holding.seeks(desk, now)
+        return under_way or now - self._looked.get(job.id, 0.0) >= LOOK_SECONDS
 
     def _with(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance) -> AnyAct:
         """Decide for a job on this machine: whether to move it, and its next offers after an interruption."""
-        here = _key(machine)
-        launched = self._launched(desk)
-        ran = max(0.0, self.clock.now() - launched)
-        offers, decision = self._decide(
-            desk,
-            job,
-            machine,
-            machine="on-demand" if machine.market is Market.ON_DEMAND else here,
-            ran_seconds=ran,
-            starting_seconds=0.0 if told.alive else max(0.0, self._changeover(desk).seconds - ran),
-        )
-        if decision is None:
-            return act
-        refused = self.store.past(desk).refused(offers, self.clock.now())
-        there = tuple(o for o in offers if o.key not in {here, *refused})
-        if there and there[0] == offers[0] and (leave := leave_machine(job, told, machine, decision, here)):
-            # Where it is now stays in the list: that place was just given back, and is free if any is.
-            if not isinstance(leave, Shift):
-                return leave
-            at = self._on_demand_at(desk, job, offers, decision)
-            return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
+        here, now, past = _key(machine), self.clock.now(), self.store.past(desk)
+        if holding.seeks(desk, now):
+            if held := holding.granted(desk, past):
+                return self._onto(desk, act, job, told, machine, held=held)
+            if holding.unanswered(desk, past, now):
+                return act
+        ran = max(0.0, now - self._launched(desk))
+
+        def decided(*, keeps: bool) -> tuple[tuple[Offer, ...], Decision | None]:
+            return self._decide(
+                desk,
+                job,
+                machine,
+                keeps=keeps,
+                machine="on-demand" if machine.market is Market.ON_DEMAND else here,
+                ran_seconds=ran,
+                starting_seconds=0.0 if told.alive else max(0.0, self._changeover(desk).seconds - ran),
+            )
+
+        moves = True
+        if cloud(desk.provider).holds:
+            offers, decision = decided(keeps=True)
+            refused = past.refused(offers, now)
+            better = tuple(o for o in offers if o.key not in refused)
+            asks = tuple(o for o in better if not past.no_placeholder(o, now))
+            if decision is not None and asks and not told.over:
+                return Seek(job=job, offers=asks, why=decision.why)
+            # Where a quota has room for one machine, this one is given back first.
+            full = [o for o in better if past.no_placeholder(o, now) is Kind.QUOTA]
+            moves = any((o.region, o.market) == (machine.region, machine.market) for o in full)
+        if moves:
+            offers, decision = decided(keeps=False)
+            if decision is None:
+                return act
+            refused = past.refused(offers, now)
+            there = tuple(o for o in offers if o.key not in {here, *refused})
+            leave = leave_machine(job, told, machine, decision, here)
+            if leave and there and there[0] == offers[0]:
+                # Where it is now stays in the list: that place was just given back, and is free if any is.
+                if not isinstance(leave, Shift):
+                    return leave
+                at = self._on_demand_at(desk, job, offers, decision)
+                return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
         offers, decision = self._decide(desk, job, machine, taken=here)
         self._write(desk, job, offers, decision)
         return act
+
+    def _onto(
+        self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance, *, held: Offer
+    ) -> AnyAct:
+        """Move to the place that a placeholder keeps, once the job has written a checkpoint."""
+        spot = held.market is Market.SPOT
+        decision = Decision(
+            action=Action.SPOT if spot else Action.ON_DEMAND, zone=held.key if spot else "", why=held.why
+        )
+        leave = leave_machine(job, told, machine, decision, _key(machine))
+        if not isinstance(leave, Shift):
+            return leave or act
+        others, later = self._decide(desk, job, machine)
+        offers = (held, *(o for o in others if o.key != held.key))
+        at = self._on_demand_at(desk, job, offers, later) if spot and later else 0.0
+        return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
 
     def _without(self, desk: Desk, act: Ready, job: Job) -> AnyAct:
         """Decide for a desk without a usable machine: which to launch, and whether at once."""
@@ -129,7 +172,14 @@ class Placing:
         return act
 
     def _decide(
-        self, desk: Desk, job: Job, at: Instance | None, *, taken: str = "", **more: object
+        self,
+        desk: Desk,
+        job: Job,
+        at: Instance | None,
+        *,
+        taken: str = "",
+        keeps: bool = False,
+        **more: object,
     ) -> tuple[tuple[Offer, ...], Decision | None]:
         now = self.clock.now()
         offers = self._offered(desk)
@@ -149,6 +199,8 @@ class Placing:
             disk_gib=gib,
             refused=self.store.past(desk).refused(offers, now).keys(),
         )
+        if keeps:  # who is refused has lost nothing
+            known = tuple(msgspec.structs.replace(zone, chance=1.0) for zone in known)
         lasted = spells({o.key: seen.get(o.key, []) for o in offers if o.market is Market.SPOT}, now)
         return place(
             job,
@@ -158,6 +210,7 @@ class Placing:
             spells=lasted,
             changeover=self._changeover(desk),
             on_demand_move_usd={o.key: move_usd(region, o.region, gib) for o in offers},
+            keeps=keeps,
             **more,  # type: ignore[arg-type]
         )
 
@@ -194,7 +247,7 @@ class Placing:
         if decision is None:
             return
         at = self._on_demand_at(desk, job, offers, decision)
-        changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
+        changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at, seeks=(), seeks_until=0.0)
         if changed != desk:
             self.store.put(changed)
 

@@ -35,12 +35,14 @@ from hotdesk.core.jobs import (
     Record,
     Rest,
     Result,
+    Seek,
     SeenJob,
     Settle,
     Shift,
     Start,
     plan_jobs,
 )
+from hotdesk.core.lifecycle.holding import SEEK_SECONDS
 from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Done, Move, Row, Told, Unsure
@@ -161,6 +163,9 @@ class Runs:
                 job_runner.notice(self._reach(job.desk))
             case Shift(job=job):
                 self._shift(job, act)
+            case Seek(job=job, offers=offers):
+                desk, until = self.store.desk(job.desk), self.clock.now() + SEEK_SECONDS
+                self.store.put(msgspec.structs.replace(desk, seeks=offers, seeks_until=until))
             case Ready() | Follow() | Pause() | Rest():
                 pass  # nothing to do here
         return None
@@ -223,6 +228,8 @@ class Runs:
                         self.clock.sleep(WAITING_SECONDS)
                 case Follow(job=running) if running.id == job.id:
                     offset, told = self._listen(job, offset, hear)
+                case Seek():
+                    self._settled(desk)
                 case Rest():
                     return job
                 case None | Follow() | Pause():
@@ -298,7 +305,7 @@ class Runs:
         self.on_row(row)
         at = max(now, desk.since + 0.001)
         changes = {"offers": act.offers, "generation": generation, "since": at}
-        changes["on_demand_at"] = act.on_demand_at
+        changes |= {"on_demand_at": act.on_demand_at, "seeks": (), "seeks_until": 0.0}
         self.store.put(msgspec.structs.replace(desk, **changes))
         self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 
@@ -375,7 +382,8 @@ class Runs:
             if stayed := "; ".join(self.works(desk)):
                 self._note(job, f"job {job.number} has ended, and {desk.name} stays up: {stayed}")
             else:
-                self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
+                changed = msgspec.structs.replace(desk, goal=goal, since=self.clock.now())
+                self.store.put(msgspec.structs.replace(changed, seeks=(), seeks_until=0.0))
         self.store.put_job(job.number, settled=True, stayed=stayed)
 
     def _note(self, job: Job, why: str) -> None:

@@ -124,6 +124,7 @@ def place(
     spells: Sequence[tuple[float, bool]] = (),
     changeover: Changeover = Changeover(),
     on_demand_move_usd: Mapping[str, float] | None = None,
+    keeps: bool = False,
     policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
 ) -> tuple[tuple[Offer, ...], Decision | None]:
     """The offers in the order in which a job with a deadline should try them now, and the decision behind.
@@ -134,7 +135,8 @@ def place(
 
     `zones`: what is known of each spot offer, named by its key. `machine`: "on-demand", or the key of the
     spot offer that it runs on. `spells`: how long spot was seen to last, and whether it then fell.
-    `on_demand_move_usd`: by offer key, what bringing the checkpoint there costs.
+    `on_demand_move_usd`: by offer key, what bringing the checkpoint there costs. `keeps`: the machine works
+    on until another is granted, so the offers are those that it would be left for, best first.
     """
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
@@ -165,7 +167,7 @@ def place(
     if isinstance(rule, SemiMarkov):
         look = msgspec.structs.replace(look, unrest=unrest(rule, spells))
     decision = decide(rule, terms, look)
-    places, otherwise = _one_by_one(rule, terms, look, decision, zones)
+    places, otherwise = _one_by_one(rule, terms, look, decision, zones, keeps=keeps)
     decision = msgspec.structs.replace(decision, otherwise=otherwise)
     for key, zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
         decision = msgspec.structs.replace(decision, why=decision.why.replace(key, zone))
@@ -173,26 +175,37 @@ def place(
     first = [by_key[key] for key in places] or on_demand
     rest = sorted((o for o in spot if o.key in up - set(places)), key=lambda o: o.usd_per_hour)
     rest = [o for o in rest if o.usd_per_hour < terms.usd_on_demand]
-    preferred = first[:1] if places else on_demand
+    if keeps:
+        dear = on_demand if otherwise is Action.ON_DEMAND and machine != "on-demand" else []
+        first, rest, on_demand = [*(by_key[key] for key in places), *dear], [], []
+    preferred = first[:1] if places or keeps else on_demand
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
     return (*said, *first[len(said) :], *(on_demand if places else ()), *rest), decision
 
 
 def _one_by_one(
-    rule: Policy, terms: Terms, look: Situation, decision: Decision, zones: tuple[Zone, ...]
+    rule: Policy,
+    terms: Terms,
+    look: Situation,
+    decision: Decision,
+    zones: tuple[Zone, ...],
+    *,
+    keeps: bool,
 ) -> tuple[list[str], Action]:
     """The spot places to ask, each decided on as if those before had refused; and what comes after them.
 
-    A working machine is given back before the first is asked: from then on there is none.
+    Unless it `keeps` a working machine, that is given back before the first is asked.
     """
     places: list[str] = []
-    while decision.action is Action.SPOT:
+    while decision.action is Action.SPOT and not (keeps and decision.zone == look.machine):
         places.append(decision.zone)
         zones = tuple(
             msgspec.structs.replace(z, up=False, seconds=z.down_seconds) if z.name == decision.zone else z
             for z in zones
         )
-        look = msgspec.structs.replace(look, zones=zones, machine="", ran_seconds=0.0, starting_seconds=0.0)
+        look = msgspec.structs.replace(look, zones=zones)
+        if not keeps:
+            look = msgspec.structs.replace(look, machine="", ran_seconds=0.0, starting_seconds=0.0)
         decision = decide(rule, terms, look)
     return places, decision.action
 

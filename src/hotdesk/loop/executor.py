@@ -28,6 +28,7 @@ from hotdesk.core.steps import (
     Fetch,
     Grow,
     Hand,
+    Hold,
     Launch,
     Leave,
     Moving,
@@ -247,7 +248,7 @@ def _at_once(provider: Provider) -> int:
 def _take(provider: Provider, step: Act) -> str:
     """Take a step; the id of what it is about."""
     match step:
-        case Launch(order=order):
+        case Launch(order=order) | Hold(order=order):
             return provider.launch(order)
         case Bake(order=bake):
             return provider.bake(bake)

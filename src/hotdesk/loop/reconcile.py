@@ -29,6 +29,7 @@ from hotdesk.core.steps import (
     Bring,
     Fetch,
     Hand,
+    Hold,
     Launch,
     Leave,
     Moving,
@@ -142,6 +143,9 @@ class Reconciler:
                     proofs.append((desk, step))
                 case (Fetch() | Bring()) as step:
                     take(desk, step, self.executor.carry(desk, step))
+                case Hold() as step:  # beyond the budget its machine goes on, and nobody need be asked
+                    if not self.may(desk, step):
+                        acts.append((desk, step))
                 case step:
                     if no := self.may(desk, step):
                         asks[desk.name] = no

@@ -19,7 +19,7 @@ from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Value
 from hotdesk.core.money import Amount, judge, sums
 from hotdesk.core.ports import Biller, Clock, Housing
-from hotdesk.core.steps import Act, Ask, Launch, Start, Told
+from hotdesk.core.steps import Act, Ask, Hold, Launch, Start, Told
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
@@ -310,7 +310,7 @@ class Billing:
     def may(self, desk: Desk, step: Act) -> Ask | None:
         """The reason not to take a step: a launch that exceeds the month's budget, by any loop."""
         unread = cloud(desk.provider).rented and {"", "defaults"} & self.config.faults.keys()
-        if not (self.limit_usd or unread) or not isinstance(step, Launch | Start):
+        if not (self.limit_usd or unread) or not isinstance(step, Launch | Hold | Start):
             return None
         try:
             self.within_budget(desk)

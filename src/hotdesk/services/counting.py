@@ -17,7 +17,7 @@ from hotdesk.core.billing.tally import Tally
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Seen
 from hotdesk.core.ports import Biller, Clock
-from hotdesk.core.steps import Bake, Copy, Launch, Row
+from hotdesk.core.steps import Bake, Copy, Hold, Launch, Row
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.tallies import Tallies
 from hotdesk.state.store import Store
@@ -141,7 +141,7 @@ def _speak_of(rows: Iterable[Row], regions: dict[str, set[str]]) -> None:
     """Add the regions that occur in these rows, by cloud; under "" those of rows that name no cloud."""
     for row in rows:
         match row.step:
-            case Launch(order=order):
+            case Launch(order=order) | Hold(order=order):
                 regions.setdefault(order.offer.provider, set()).add(order.offer.region)
             case Bake(order=bake):
                 regions.setdefault("", set()).add(bake.region)

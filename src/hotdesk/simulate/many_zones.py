@@ -3,8 +3,9 @@
 Two views of the same market. Told: at each tick it is known which zones have spot, and since when (within
 the run). Blind: what a live run does (hotdesk.jobs.placement), with what it knows. It knows what it met: a
 launch that was granted, one that was refused, a machine that was taken. A refused launch costs nothing and is
-known at once, so the next place is asked in the same tick. But a working machine is given back before another
-is asked for, one that starts is left to start, and one that works is kept where waiting would be better.
+known at once, so the next place is asked in the same tick. A working machine is left once another is granted
+(core/lifecycle/holding.py), one that starts is left to start, and one that works is kept where waiting would
+be better.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from hotdesk.core.jobs import ASKED_SECONDS
 from hotdesk.core.spot.availability import DOWN_SECONDS, UNKNOWN_SECONDS
 from hotdesk.core.spot.changeovers import of_sums
 from hotdesk.core.spot.policy import (
@@ -101,11 +103,15 @@ def play_panel(
     story: list[Moment] | None = None,
     record: Story | None = None,
     starts: Starts | None = None,
+    gives_back: bool = False,
+    overlap_seconds: float = ASKED_SECONDS,
 ) -> Runs:
     """Each run of `begins` (ticks into the panel), until its work or its time is done.
 
     `story` is that of the first, with reasons; `record` the same in arrays. Without `starts`, a changeover
-    takes what the terms say, and the run knows it.
+    takes what the terms say, and the run knows it. A blind run pays both machines of a move for the time in
+    which the job writes its checkpoint (`overlap_seconds`); where it `gives_back`, it has one at most, and a
+    refusal leaves it with none.
     """
     import numpy as np
 
@@ -146,7 +152,7 @@ def play_panel(
             places = Places(
                 up=known[:, pick], age=age[:, pick], usd=usd[:, pick],
                 move_usd=moving[:, pick],
-                chance=chance[:, pick] if blind else 1.0,
+                chance=chance[:, pick] if blind and gives_back else 1.0,
                 here=here, usd_on_demand=dear_usd[pick], on_demand_move_usd=dear_move[pick],
                 down_age=np.where(known[:, pick], 1e9, age[:, pick]).min(axis=0) % 1e9,
             )  # fmt: skip
@@ -168,7 +174,7 @@ def play_panel(
             want, zone = _instead(want, zone, sold_out & (mode != ON_DEMAND), places)
             wish[pick], best[pick] = want, zone
             fresh = (want != mode) | ((want == SPOT) & (zone != here))
-            leaves = fresh & (mode != WAIT) & blind
+            leaves = fresh & (mode != WAIT) & (blind and gives_back)
             now.mode[pick[leaves]], now.starting[pick[leaves]] = WAIT, 0.0
             denied = fresh & (want == SPOT) & ~there[zone, pick]
             _note(now, pick[denied], zone[denied], False, step * tick)
@@ -186,6 +192,7 @@ def play_panel(
         if blind:
             granted = np.flatnonzero(fresh & (wish == SPOT))
             _note(now, granted, best[granted], True, step * tick)
+        both = fresh & (now.mode != WAIT) & blind
         now.took = np.where(
             fresh, dice.choice(starts.seconds, len(fresh)) if dice and starts else change, now.took
         )
@@ -216,6 +223,7 @@ def play_panel(
         if free is not None:  # interrupted within the first hour: that spell is not charged
             now.usd -= np.where(free, now.spell_usd, 0.0)
         now.usd += np.where(runs, price * tick / 3600, 0.0) + fee
+        now.usd += np.where(both, price * overlap_seconds / 3600, 0.0)
         spent = np.where(runs & (wish == SPOT), price * tick / 3600, 0.0)
         now.spell_usd = np.where(fresh, 0.0, now.spell_usd) + spent
         now.egress += fee

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from hotdesk.cli.ui import render
-from hotdesk.core.steps import Begin, Delete, Grow, Launch, Move, Retype, Row, Verify, Wait
+from hotdesk.core.steps import Begin, Delete, Grow, Hold, Launch, Move, Retype, Row, Verify, Wait
 
 ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before the remaining time is estimated
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -39,6 +39,9 @@ def verb(row: Row) -> str:
         case Launch(order=order):
             place = render.at(order.offer.instance_type, order.offer.zone or order.offer.region)
             return f"launching {place}" + (", from its image" if order.image_id else "")
+        case Hold(order=order):
+            place = render.at(order.offer.instance_type, order.offer.zone or order.offer.region)
+            return f"asking for {place} ({order.offer.market})"
         case Retype(offer=offer):
             return f"changing its type to {offer.instance_type}"
         case Grow(gib=gib):

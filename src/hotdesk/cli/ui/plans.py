@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotdesk.cli.ui import render
 from hotdesk.core.clouds import cloud
 from hotdesk.core.model import Desk, Goal, Offer
-from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Retype, Wait
+from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Hold, Launch, Retype, Wait
 from hotdesk.services import forms
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _step(step: AnyStep) -> str:
         case Launch(order=order):
             saved = " from its image" if order.image_id else ""
             return f"launch {_offer(order.offer)}{saved}"
+        case Hold(order=order):
+            return f"ask for {_offer(order.offer)}, while its machine works"
         case Ask(what=what, fix=fix):
             return f"ask: {what} {step.why} ({fix})"
         case Wait():

@@ -39,7 +39,7 @@ def charges(
             lives.take(row)
     lives.witness(sighted if seen is None else fresh(sighted, seen, now))
     bill = _Bill(lives, now, seen)
-    every = [*bill.machines(), *bill.stored(), *lives.copied, *_others(desk, lives.others, now)]
+    every = [*bill.machines(), *bill.held(), *bill.stored(), *lives.copied, *_others(desk, lives.others, now)]
     return sorted(every, key=lambda c: (c.began, c.kind, c.id))
 
 
@@ -74,6 +74,18 @@ class _Bill:
             yield from self._disk(m, shown)
             if m.charged_while_off:
                 yield from self._while_off(m, there=shown is not None)
+
+    def held(self) -> Iterator[Charge]:
+        """Placeholders. What their small disks cost in their minutes is left out."""
+        for held in {id(held): held for held in self.lives.held.values()}.values():
+            going_on = held.ended > self.now
+            minute = rates_of(self.lives.rates, held.offer.provider, held.offer.region).minimum_seconds
+            least = min(held.began + minute, self.now) if held.id else 0.0
+            held.end(self.now)
+            usd = held.offer.usd_per_hour
+            yield self._charge(
+                "compute", held.id, held, usd, more=going_on, offer=held.offer, ended_least=least
+            )
 
     def _see(self, m: Machine, shown: Instance | None) -> bool:
         """Add what is seen of a machine now; returns whether it still exists."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from hotdesk.core.billing.observed import SeenRun, Sighting
 from hotdesk.core.billing.rates import UNSURE_SECONDS, Charge, Rates, rates_of
+from hotdesk.core.lifecycle.holding import PLACEHOLDER, PLACEHOLDER_SECONDS
 from hotdesk.core.model import Offer
 from hotdesk.core.money import Amount
 from hotdesk.core.steps import (
@@ -19,6 +20,7 @@ from hotdesk.core.steps import (
     Copy,
     Delete,
     Grow,
+    Hold,
     Launch,
     Leave,
     Prove,
@@ -165,6 +167,19 @@ class Machine(Span):
             self.on.surely(at)
 
 
+class Held(Span):
+    """A placeholder, which ends itself if nobody does."""
+
+    def __init__(self, offer: Offer, began: float) -> None:
+        super().__init__(began)
+        self.offer, self.id = offer, ""
+        self.longest = began + PLACEHOLDER_SECONDS + UNSURE_SECONDS
+        self.end(self.longest)
+
+    def surely(self, at: float) -> None:
+        super().surely(min(at, self.longest))
+
+
 class Stored(Span):
     """An image."""
 
@@ -188,6 +203,7 @@ class Lifetimes:
         self.disks: dict[str, Machine] = {}  # those that outlived their machines, by id
         self.stored: dict[str, Stored] = {}  # by id, and by name until the id is known
         self.copied: list[Charge] = []
+        self.held: dict[str, Held] = {}  # placeholders, by token, later by id too
         self.others: list[Sighting] = []  # what is in no row: another computer's, or nobody acted on it
         self.provider = provider
         # What the next row may end, of all there ever was: the last row takes as long as the first.
@@ -236,6 +252,12 @@ class Lifetimes:
         match row.step:
             case Launch():
                 self._launch(row, row.step, at)
+            case Hold(order=order):
+                held = self.held.setdefault(order.token, Held(order.offer, row.at))
+                if row.made:
+                    held.id = row.made
+                    held.surely(at)
+                    self.held[held.id] = held
             case Start(id=id_, usd_per_hour=usd, ran_seconds=ran, started_at=began) if m := self._known(
                 id_, usd, row.at
             ):
@@ -347,8 +369,13 @@ class Lifetimes:
         return self.disks[id_]
 
     def _delete(self, row: Row, step: Delete, at: float) -> None:
-        thing: Stored | Machine | None
-        if step.id in self.machines or step.kind == "machine":
+        thing: Stored | Machine | Held | None
+        if step.kind == PLACEHOLDER:  # under its id, or the last one whose reply was lost
+            nameless = [held for held in self.held.values() if not held.id]
+            thing = self.held.get(step.id) or (nameless[-1] if nameless else None)
+            if isinstance(thing, Held):
+                thing.id, self.held[step.id] = step.id, thing
+        elif step.id in self.machines or step.kind == "machine":
             thing = self.of(step.id)
         elif step.id in self.stored or step.kind == "image":
             thing = self._named(step.id)
@@ -356,7 +383,7 @@ class Lifetimes:
             thing = self.disks.get(step.id) or self.machines.get(step.of) or self._left_disk(step)
         if thing is None:
             return
-        if step.usd_per_month:
+        if step.usd_per_month and not isinstance(thing, Held):
             thing.usd, thing.told_per_usd = step.usd_per_month, step.told_per_usd
         thing.surely(row.at)
         if isinstance(thing, Machine):

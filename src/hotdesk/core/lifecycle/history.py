@@ -18,6 +18,7 @@ from hotdesk.core.steps import (
     Delete,
     Grow,
     Hand,
+    Hold,
     Launch,
     Prove,
     Refusal,
@@ -55,6 +56,8 @@ class Past:
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Row] = {}  # by offer key
         self._scopes: dict[Scope, Row] = {}  # of refusals that apply to more than one offer
+        self._holds: dict[str, Row] = {}  # the last request for a placeholder, by offer key
+        self._released: set[str] = set()  # placeholders and others that were deleted
         self._too_busy: dict[int, Row] = {}  # rows that the cloud was too busy for
         self._answered: set[int] = set()  # rows with any other outcome
         self._earlier = earlier
@@ -82,6 +85,12 @@ class Past:
                     self._refusals[key] = _longer(self._refusals.get(key), row)
                     if scope := no.scope:
                         self._scopes[scope] = _longer(self._scopes.get(scope), row)
+            case Hold(order=order):
+                self._holds[order.offer.key] = _later(self._holds.get(order.offer.key), row)
+                if (no := row.refusal) and no.kind is Kind.NO_CAPACITY:
+                    self._refusals[order.offer.key] = _longer(self._refusals.get(order.offer.key), row)
+            case Delete(id=id_) if row.done and self._holds:
+                self._released.add(id_)
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
                 self.power = _later(self.power, row)
@@ -136,6 +145,22 @@ class Past:
             if no and no.until > now and row.at >= counts:
                 return no
         return None
+
+    @property
+    def held(self) -> Row | None:
+        """The last placeholder that was granted, if it was not deleted since."""
+        granted = (row for row in self._holds.values() if row.made and row.made not in self._released)
+        return max(granted, key=lambda row: row.id, default=None)
+
+    def hold_of(self, offer: Offer) -> Row | None:
+        """The last request for a placeholder there."""
+        return self._holds.get(offer.key)
+
+    def no_placeholder(self, offer: Offer, now: float) -> Kind | None:
+        """Why one was refused there, if that is not for want of capacity: a launch need not be refused."""
+        row = self._holds.get(offer.key)
+        no = row.refusal if row else None
+        return no.kind if no and no.kind is not Kind.NO_CAPACITY and no.until > now else None
 
     def refused(
         self, offers: Iterable[Offer], now: float, since: float = 0.0, retried: float = 0.0
@@ -285,6 +310,8 @@ def _shows(row: Row, seen: Seen) -> bool:
     match row.step:
         case Launch(order=order):
             return order.name in seen.names or any(i.id == row.made for i in seen.instances)
+        case Hold(order=order):
+            return any(thing.machine == order.name or thing.id == row.made for thing in seen.leftovers)
         case Start(id=id_, started_at=before):
             return any(
                 i.id == id_ and (i.phase is not Phase.STOPPED or i.started_at != before)
@@ -313,5 +340,6 @@ def _shows(row: Row, seen: Seen) -> bool:
             return any(d.instance_id == id_ for d in seen.disks)
         case Delete(id=id_):
             gone = all(i.id != id_ or i.phase in {Phase.ENDING, Phase.ENDED} for i in seen.instances)
-            return gone and id_ not in {t.id for g in (seen.disks, seen.images, seen.leftovers) for t in g}
+            left = [t for t in seen.leftovers if t.phase is not Phase.ENDING]
+            return gone and id_ not in {t.id for g in (seen.disks, seen.images, left) for t in g}
     return True

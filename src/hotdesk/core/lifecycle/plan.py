@@ -18,7 +18,7 @@ from shlex import quote
 from msgspec.structs import replace
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.lifecycle import moving
+from hotdesk.core.lifecycle import holding, moving
 from hotdesk.core.lifecycle.descent import described, own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.launch import launch, not_from_there, without_machine
@@ -50,6 +50,7 @@ from hotdesk.core.steps import (
     Ask,
     Delete,
     Grow,
+    Hold,
     Launch,
     Prove,
     Retype,
@@ -94,12 +95,13 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return moving.hand_over(desk, desk.bound, seen, past, again, now=now)
     if earlier := moving.before(desk, seen, past, again):
         return earlier
-    seen = own(desk, moving.arriving(desk, seen), past)
+    seen, held = holding.apart(own(desk, moving.arriving(desk, seen), past))
     if partial := moving.unbrought(desk, seen):
         return partial
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
+    steps = holding.beside(desk, seen, held, steps, past, now=now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
@@ -391,7 +393,7 @@ def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
 
 def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnyStep:
     """The step; or a question, if it was refused or failed repeatedly since the owner last asked."""
-    if not step.acts:
+    if not step.acts or isinstance(step, Hold):  # whatever is refused there, its machine works
         return step
     if stop := refused(step, desk, past, now):
         return stop

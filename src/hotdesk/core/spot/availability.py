@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from hotdesk.core.errors import Kind
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.spot.decision import Zone
 from hotdesk.core.spot.policy import AVAILABLE, back_chance
-from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
+from hotdesk.core.steps import Bake, Delete, Hold, Launch, Leave, Row, Stop
 
 #: An unknown zone counts as having just become available.
 UNKNOWN_SECONDS = 600.0
@@ -48,6 +49,10 @@ def events(rows: Iterable[Row], *, gone: str = "", now: float = 0.0) -> Events:
                 taken(row.desk, row.at)  # nobody has ended the one before
                 note(order.offer.key, at, True)
                 running[row.desk] = (order.offer.key, row.made)
+            case Hold(order=order) if row.done:
+                note(order.offer.key, at, True)
+            case Hold(order=order) if row.refusal and row.refusal.kind is Kind.NO_CAPACITY:
+                note(order.offer.key, at, False)
             case Launch(order=order) if row.refusal and row.refusal.of_offer:
                 note(order.offer.key, at, False)
             case Bake(order=bake) if row.desk in running and bake.source_id != running[row.desk][1]:

@@ -8,6 +8,7 @@ CLOUD = Cloud(
     name="aws",
     label="AWS",
     factory="hotdesk.providers.aws.provider:make",
+    holds=True,
     first_hour_free=True,  # EC2 user guide, "Billing for interrupted Spot Instances"
     #: gp3 and snapshots in us-east-1, public addresses (the same everywhere, since February 2024), transfer
     #: between regions and, for the first 10 TB a month, to the internet; at least one minute for each start

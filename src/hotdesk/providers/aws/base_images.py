@@ -65,6 +65,7 @@ def find_base(account: Account, order: LaunchOrder, own: Mapping[str, Any] | Non
     else:
         offer = order.offer
         gpu = offer.gpu not in {"", "none"} and hardware.has_image_with_driver(offer.instance_type)
+        gpu = gpu and not order.placeholder
         image = _newest(account, region, arch, gpu=gpu)
     found = _base(image)
     fitting.check(order, arch, image=found.id, image_arch=found.arch, size_gib=found.size_gib)

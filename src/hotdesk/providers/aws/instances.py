@@ -14,7 +14,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
-from hotdesk.providers.aws import disks, inventory, network, quotas, scopes, tags
+from hotdesk.providers.aws import disks, inventory, network, placeholders, quotas, scopes, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import answers, code
@@ -111,6 +111,7 @@ def _base(account: Account, order: LaunchOrder, image: Mapping[str, Any] | None)
     if order.image_id or order.base_image:
         return find_base(account, order, image)
     key = f"image/{account.who}/{order.offer.region}/{order.offer.instance_type}"
+    key += "/placeholder" if order.placeholder else ""
     found: BaseImage = account.recalled.of(key, HOUR, BaseImage, lambda: find_base(account, order))
     return found
 
@@ -165,6 +166,7 @@ def run_request(
         attempt=order.attempt,
         owner=owner,
         goal="running",
+        role=placeholders.ROLE if order.placeholder else "",
         market=offer.market.value,
         **_price(offer),
         priced=_priced(offer),
@@ -183,7 +185,8 @@ def run_request(
         version=hotdesk.__version__,
     )
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
-    size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))
+    least = 0 if order.image_id or order.placeholder else BASE_DISK_GIB
+    size = max(base.size_gib, order.disk_gib or least)
     rate = order.initialization_rate
     parts = [(base.root, size), *base.more]
     disks = [{"DeviceName": device, "Ebs": disk(gib, stays=True, rate=rate)} for device, gib in parts]
@@ -204,7 +207,7 @@ def run_request(
     if spot:  # without MaxPrice: the on-demand price is the limit, and a lower one only interrupts earlier
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
-    return request
+    return placeholders.of(request) if order.placeholder else request
 
 
 def _price(offer: Offer) -> Tags:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.money import Money
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers.aws import hardware, network, tags
+from hotdesk.providers.aws import hardware, network, placeholders, tags
 from hotdesk.providers.aws.account import ListPrice
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, root_volume, sizes_of
 from hotdesk.providers.aws.inventory import Found, Raw
@@ -65,7 +65,9 @@ def survey(
     leftovers: list[Leftover] = []
     for region in found:
         usd = storage(region.region)
-        instances += [_instance(region, raw, usd, list_price, money) for raw in region.instances]
+        own = [raw for raw in region.instances if not placeholders.is_one(raw)]
+        instances += [_instance(region, raw, usd, list_price, money) for raw in own]
+        leftovers += placeholders.found(region)
         disks += _disks(region, usd)
         images += [i for i in (image_of(region, raw, usd) for raw in region.images) if i]
         images += unregistered(region, usd)
@@ -251,6 +253,8 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
     left, held = [], []
     for raw in found.volumes:
         attached = next(iter(raw.get("Attachments", ())), None)
+        if placeholders.is_one(raw):
+            continue
         if raw["State"] == "in-use" and attached:
             machine = by_id.get(attached["InstanceId"])
             name = tags.read(raw.get("Tags")).get("name", "")

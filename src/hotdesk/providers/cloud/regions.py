@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from hotdesk.core.errors import Kind, Refused, Usage
 from hotdesk.core.ports import Cache, Clock
 from hotdesk.core.spot.prices import region_of
-from hotdesk.core.steps import AnyStep, Copy, Launch
+from hotdesk.core.steps import AnyStep, Copy, Hold, Launch
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.cloud.kept import keep, kept
 
@@ -62,7 +62,7 @@ class RegionMemory:
 
     def expect(self, steps: Sequence[AnyStep]) -> None:
         """Before these steps: regions where they create something are busy, whatever others found there."""
-        launched = {step.order.offer.region for step in steps if isinstance(step, Launch)}
+        launched = {step.order.offer.region for step in steps if isinstance(step, Launch | Hold)}
         self._begin(launched | {step.region for step in steps if isinstance(step, Copy)})
 
     def will_make_in(self, region: str) -> None:
