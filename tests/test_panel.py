@@ -18,6 +18,7 @@ from tests.recorded import made, write
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
+from hotdesk.simulate import study  # noqa: E402
 from hotdesk.simulate.many_zones import Moment, Starts, play_panel  # noqa: E402
 from hotdesk.simulate.optimum import optimum_panel_usd  # noqa: E402
 from hotdesk.simulate.panel import Panel, panel  # noqa: E402
@@ -271,3 +272,47 @@ def test_a_history_beside_traces_gives_each_zone_its_price(hotdesk: Command, tmp
     assert shown.returncode == 0, shown.stderr
     assert "us-west-2b" in shown.stdout
     assert "$0.50 an hour" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("metadata", "gap of metadata is not read"), ("price_info", "usd of price_info is not read")],
+)
+def test_what_is_not_read_of_a_trace_is_named(tmp_path: Path, key: str, said: str) -> None:
+    more = {"gap": 1} if key == "metadata" else {"price_info": {"usd": 3.06, "on_demand_price": 3.0}}
+    trace = read_trace(priced(tmp_path, [1.0] * 4, **more))
+    assert [said in note for note in trace.notes] == [True]
+    assert trace.usd_on_demand == (3.0 if key == "price_info" else None)
+
+
+def test_starts_differ_around_what_was_asked_for() -> None:
+    seconds = study.starts(720.0, 0.5).seconds
+    assert seconds.mean() == pytest.approx(720.0, rel=0.03)
+    assert seconds.std() / seconds.mean() == pytest.approx(0.5, rel=0.1)
+    assert seconds.min() > 0
+
+
+def test_on_demand_is_sold_out_for_that_share_of_the_time() -> None:
+    there = study.sold(3, 60_000, 0.2, 6.0)
+    assert (~there).mean() == pytest.approx(0.2, rel=0.1)
+    begins = (there[:, :-1] & ~there[:, 1:]).sum()
+    assert (~there).sum() / begins == pytest.approx(6.0, rel=0.1)
+    assert not np.array_equal(there[0], there[1]), "regions are sold out at different times"
+    assert (~study.sold(1, 9_000, 0.9, 1.0)).mean() == pytest.approx(0.9, rel=0.1)
+
+
+def test_slow_starts_and_refusals_cost_more(hotdesk: Command, tmp_path: Path) -> None:
+    """One trace by itself, told: both options count there too, and what the optimum leaves out is said."""
+    write(tmp_path / "traces", "us-east-1a_v100_1", made(1, 900)[0])
+    words = (
+        "simulate", "--traces", str(tmp_path / "traces"), "--work", "6", "--deadline", "9", "--windows", "60",
+    )  # fmt: skip
+    plain, hard = (
+        json.loads(hotdesk(*words, *more, "--json").stdout)
+        for more in ((), ("--changeover-spread", "0.5", "--on-demand-refused", "0.3"))
+    )
+    assert hard["late"] > plain["late"] == 0
+    said = hotdesk(*words, "--on-demand-refused", "0.3")
+    assert "on-demand that is always to be had" in said.stderr
+    refused = hotdesk(*words, "--on-demand-refused", "1")
+    assert refused.returncode == 2

@@ -58,6 +58,8 @@ class Questions:
         checkpoint_gib: float = 0.0,
         egress_usd_per_gib: float = 0.02,
         blind: bool = False,
+        changeover_spread: float = 0.0,
+        on_demand_refused: float = 0.0,
     ) -> Study:
         """What a policy would have cost over recorded traces, against on-demand and the omniscient optimum.
 
@@ -66,8 +68,9 @@ class Questions:
         of ticks. `budget_usd`: expected of a run; the earliest deadline that it pays for replaces that of
         `terms`. `history`: a price history of the zones, from the traces' first tick on. `nodes`: instances
         needed at once. `checkpoint_gib` moves with a job to another region, at `egress_usd_per_gib`.
-        `blind`: a run knows only what it met itself. Raises `Missing` without numpy, `Unknown` or `Damaged`
-        for traces that cannot be used.
+        `blind`: a run knows only what it met itself. `changeover_spread`: how much starts differ, a standard
+        deviation as a share of the changeover. `on_demand_refused`: the share of the time in which on-demand
+        is sold out. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
         """
         from hotdesk.services.simulating import simulate
 
@@ -83,6 +86,8 @@ class Questions:
             checkpoint_gib=checkpoint_gib,
             egress_usd_per_gib=egress_usd_per_gib,
             blind=blind,
+            changeover_spread=changeover_spread,
+            on_demand_refused=on_demand_refused,
         ).study
 
     # ---- choosing --------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ def simulate(
     checkpoint_gib: float = 0.0,
     egress_usd_per_gib: float = 0.02,
     blind: bool = False,
+    changeover_spread: float = 0.0,
+    on_demand_refused: float = 0.0,
 ) -> Simulated:
     """See `Hotdesk.simulate`."""
     check_numpy()
@@ -49,8 +51,18 @@ def simulate(
     known, said = _histories(history, recorded) if history else ({}, [])
     notes += said
     prices = Prices(
-        histories=known, checkpoint_gib=checkpoint_gib, egress_usd_per_gib=egress_usd_per_gib, blind=blind
+        histories=known,
+        checkpoint_gib=checkpoint_gib,
+        egress_usd_per_gib=egress_usd_per_gib,
+        blind=blind,
+        spread=changeover_spread,
+        refused=on_demand_refused,
     )
+    if changeover_spread or on_demand_refused:
+        notes.append(
+            "The optimum, and the cost on-demand, are of starts that all take --changeover, and of on-demand "
+            "that is always to be had."
+        )
     if budget_usd is not None:
         terms, expected = _afford(terms, recorded, budget_usd, together=together)
     group = pools(recorded, terms, together=together, asked=windows, prices=prices)

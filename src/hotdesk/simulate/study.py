@@ -16,7 +16,7 @@ from hotdesk.core.spot.decision import Situation, Zone, decide
 from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check, market_usd
 from hotdesk.core.spot.prices import region_of
 from hotdesk.simulate.engine import play
-from hotdesk.simulate.many_zones import Moment, play_panel
+from hotdesk.simulate.many_zones import Moment, Starts, play_panel
 from hotdesk.simulate.optimum import optimum_panel_usd, optimum_usd
 from hotdesk.simulate.panel import Panel, panel
 from hotdesk.simulate.runs import Runs, Story
@@ -80,6 +80,7 @@ class Pool(msgspec.Struct):
     tick_seconds: float
     begins: Any
     panel: Panel | None = None  # the zones' own prices; None: one zone at the price of the terms
+    starts: Starts | None = None  # how long changeovers really take; None: what the terms say
 
 
 class Prices(Value, frozen=True):
@@ -90,6 +91,17 @@ class Prices(Value, frozen=True):
     checkpoint_gib: float = 0.0
     egress_usd_per_gib: float = 0.02
     blind: bool = False  # whether a run knows only what it met itself
+    spread: float = 0.0  # standard deviation of changeovers, as a share of what the terms say
+    refused: float = 0.0  # share of the time in which on-demand is sold out
+
+    @property
+    def own(self) -> bool:
+        """Whether even a run in one zone needs a panel."""
+        return self.blind or self.spread > 0 or self.refused > 0
+
+
+#: How long on-demand is sold out at a time, on average. Nothing recorded is known: an hour is a guess.
+SOLD_OUT_SECONDS = 3600.0
 
 
 def pools(
@@ -122,6 +134,7 @@ def pools(
                 tick_seconds=gaps[0],
                 begins=np.array(windows(asked, length, longest, gaps[0], label)),
                 panel=_panel(group, length, terms, prices),
+                starts=starts(terms.changeover_seconds, prices.spread) if prices.spread else None,
             )
         )
     return out
@@ -131,7 +144,7 @@ def _panel(group: Sequence[Trace], length: int, terms: Terms, prices: Prices) ->
     import numpy as np
 
     own = any(t.usd is not None or t.zone in prices.histories for t in group)
-    if len(group) == 1 and not (own or prices.blind):
+    if len(group) == 1 and not (own or prices.own):
         return None
     ticks = np.arange(length) * group[0].tick_seconds
     usd, on_demand = [], {}
@@ -144,6 +157,7 @@ def _panel(group: Sequence[Trace], length: int, terms: Terms, prices: Prices) ->
         else:
             usd.append(np.full(length, terms.usd_spot))
         on_demand[region_of(trace.zone)] = trace.usd_on_demand or terms.usd_on_demand
+    away = SOLD_OUT_SECONDS / group[0].tick_seconds
     return panel(
         zones=[t.zone for t in group],
         regions=[region_of(t.zone) for t in group],
@@ -153,7 +167,33 @@ def _panel(group: Sequence[Trace], length: int, terms: Terms, prices: Prices) ->
         tick_seconds=group[0].tick_seconds,
         default_usd_per_gib=prices.egress_usd_per_gib,
         checkpoint_gib=prices.checkpoint_gib,
+        on_demand_up=sold(len(on_demand), length, prices.refused, away) if prices.refused else None,
     )
+
+
+def starts(changeover_seconds: float, spread: float) -> Starts:
+    """Changeovers of that mean, log-normal: a few take much longer."""
+    import numpy as np
+
+    sigma = np.sqrt(np.log1p(spread**2))
+    drawn = np.random.default_rng(2026).standard_normal(4096)
+    return Starts(seconds=changeover_seconds * np.exp(sigma * drawn - sigma**2 / 2))
+
+
+def sold(regions: int, ticks: int, refused: float, away_ticks: float) -> Array:
+    """When on-demand is to be had, by region and tick: sold out for that share of the time, each time for so
+    many ticks on average."""
+    import numpy as np
+
+    dice = np.random.default_rng(2026)
+    back = min(1 / max(away_ticks, 1.0), (1 - refused) / refused)
+    goes = back * refused / (1 - refused)
+    there = np.empty((regions, ticks), dtype=bool)
+    now = dice.random(regions) >= refused
+    for tick in range(ticks):
+        there[:, tick] = now
+        now = dice.random(regions) < np.where(now, 1 - goes, back)
+    return there
 
 
 def _terms(terms: Terms, pool: Pool) -> Terms:
@@ -169,7 +209,7 @@ def _terms(terms: Terms, pool: Pool) -> Terms:
 def _play(policy: Policy, terms: Terms, pool: Pool, *, blind: bool) -> Runs:
     if pool.panel is None:
         return play(policy, terms, pool.up, pool.begins)
-    return play_panel(policy, terms, pool.panel, pool.begins, blind=blind)
+    return play_panel(policy, terms, pool.panel, pool.begins, blind=blind, starts=pool.starts)
 
 
 def _with(terms: Terms, **changes: Any) -> Terms:
@@ -343,4 +383,7 @@ def story(
     begin, policy = pool.begins[window : window + 1], policy_for(name, mine)
     if pool.panel is None:
         return told, play(policy, mine, pool.up, begin, record=told)
-    return told, play_panel(policy, mine, pool.panel, begin, blind=blind, record=told, story=moments)
+    runs = play_panel(
+        policy, mine, pool.panel, begin, blind=blind, record=told, story=moments, starts=pool.starts
+    )
+    return told, runs

@@ -129,12 +129,7 @@ def _read(file: Path, nodes: int) -> Trace | None:
     zone, _, kind = file.stem.partition("_")
     usd, notes = _prices(file, content, len(data))
     dear = _about(content).get("on_demand_price")
-    unknown = sorted(set(content) - {"metadata", "data", "prices"})
-    if unknown:
-        notes = (
-            *notes,
-            f"{file.name}: {', '.join(unknown)} is not read; a trace holds metadata, data, prices.",
-        )
+    notes = (*notes, *_unread(file, content))
     return Trace(
         zone=zone,
         kind=kind,
@@ -144,6 +139,28 @@ def _read(file: Path, nodes: int) -> Trace | None:
         usd_on_demand=float(dear) if isinstance(dear, int | float) and dear > 0 else None,
         notes=notes,
     )
+
+
+#: What is read of a trace, by the object that holds it.
+_READ = {
+    "": ("metadata", "data", "prices"),
+    "metadata": ("gap_seconds", "currency", "price_info"),
+    "price_info": ("on_demand_price", "currency"),
+}
+
+
+def _unread(file: Path, content: dict[str, Any]) -> list[str]:
+    """Names what a trace says besides: a price or a date under another name would be missed in silence."""
+    notes = []
+    parts = {"": content, "metadata": content["metadata"], "price_info": _about(content)}
+    for name, part in parts.items():
+        if unknown := sorted(set(part) - set(_READ[name])):
+            of = f" of {name}" if name else ""
+            read = ", ".join(_READ[name])
+            notes.append(
+                f"{file.name}: {', '.join(unknown)}{of} is not read; {name or 'a trace'} holds {read}."
+            )
+    return notes
 
 
 def _about(content: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,22 @@ _USD = Number(min=0)
     help="Time from requesting a machine to the job's first new step.",
 )
 @click.option(
+    "--changeover-spread",
+    default=0.0,
+    show_default=True,
+    type=Number(min=0, max=3),
+    metavar="SHARE",
+    help="How much starts differ: one standard deviation, as a share of --changeover.",
+)
+@click.option(
+    "--on-demand-refused",
+    default=0.0,
+    show_default=True,
+    type=Number(min=0, max=0.9),
+    metavar="SHARE",
+    help="Share of the time in which on-demand is sold out, an hour at a time on average.",
+)
+@click.option(
     "--on-demand",
     "on_demand",
     default=3.06,
@@ -151,6 +167,8 @@ def command(
     deadline: float,
     budget: float | None,
     changeover: float,
+    changeover_spread: float,
+    on_demand_refused: float,
     on_demand: float,
     spot: float,
     zones: str,
@@ -211,6 +229,8 @@ def command(
         checkpoint_gib=checkpoint_gib,
         egress_usd_per_gib=egress,
         blind=view == "blind",
+        changeover_spread=changeover_spread,
+        on_demand_refused=on_demand_refused,
     )
     for note in found.notes:
         render.note(note)
