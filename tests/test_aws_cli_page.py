@@ -1,4 +1,4 @@
-"""The page at a rented cloud: a choice, a move, a cloud that does not answer, and what is left over."""
+"""The page at a rented cloud: a choice, moves, a cloud that does not answer, and what is left over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chrome() -> Iterator[Browser]:
         yield chosen
 
 
-def test_a_choice_a_move_and_a_cloud_that_does_not_answer(
+def test_a_choice_moves_and_a_cloud_that_does_not_answer(
     ask: Ask, cloud: FakeEc2, chrome: Browser, tmp_path: Path
 ) -> None:
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
@@ -68,6 +68,20 @@ def test_a_choice_a_move_and_a_cloud_that_does_not_answer(
         assert page.text_content(".card .now strong") == price, "what was known stands"
         cloud.delete("outage")
         card(page, "blue", "running")
+        assert [*wrong] == []
+
+        well(ask("ssh", "blue", "--", "echo mine > kept.txt"))
+        page.click(".card button:text-is('Move')")
+        page.select_option("dialog select >> nth=0", label="This computer")
+        page.wait_for_selector("dialog h3:text-is('Goes along')", timeout=LATE)
+        assert page.text_content("dialog .price strong") == "free"
+        assert "hotdesk move blue --provider local" in (page.text_content("dialog .line >> nth=-1") or "")
+        confirm(page, "move", "blue")
+        page.wait_for_selector(".card dd:has-text('this computer')", timeout=LATE)
+        page.wait_for_selector(".card:has(.state:has-text('running')):not(:has(.doing .what))", timeout=LATE)
+        assert paid(cloud) == {"snapshot": 1}, "its last image stays there, and nothing that runs"
+        assert well(ask("ssh", "blue", "--", "cat kept.txt")).stdout == "mine\n"
+        well(ask("down", "blue", "--yes"))
         assert [*wrong] == []
 
 

@@ -9,8 +9,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from hotdesk.core.steps import AnyStep
 
 ROOT = Path(__file__).parents[1]
 PAGE, STATIC = ROOT / "page", ROOT / "src" / "hotdesk" / "web" / "static"
@@ -27,6 +30,12 @@ def test_the_page_was_built_from_these_sources_and_not_changed_since() -> None:
     told = {line.split("  ")[1] for line in (STATIC / "SHA256").read_text().splitlines()}
     assert {file.name for file in STATIC.iterdir()} - {"SHA256"} <= told
     assert {str(f.relative_to(ROOT)) for f in (PAGE / "src").rglob("*.*")} <= told
+
+
+def test_every_step_has_words_in_the_page() -> None:
+    words = (PAGE / "src" / "action.tsx").read_text().partition("const STEPS")[2].partition("};")[0]
+    named = {kind.__struct_config__.tag for kind in get_args(AnyStep)}
+    assert {name for name in named if f"{name}:" not in words} == set()
 
 
 def test_a_browser_loads_little() -> None:

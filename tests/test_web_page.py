@@ -99,6 +99,13 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         jupyter.close()
         page.click("dialog .close")
 
+        page.click(".card a:text-is('Terminal')")
+        page.wait_for_selector("text=connected", timeout=LATE)
+        page.keyboard.insert_text("echo made [$((6 * 7))] > made-here; cat made-here")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".xterm-rows > div:has-text('made [42]')", timeout=LATE)
+        page.click("text=To the desks")
+
         with an_app() as there:
             here = forwards.choose(there + 1, set(), "blue")
             page.click("button:text-is('Forward a port')")
@@ -118,8 +125,12 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         confirm(page, "park", "blue")
         card(page, "blue", "parked")
 
-        assert hotdesk("resume", "blue").returncode == 0
+        page.click(".card button:text-is('Resume')")
+        confirm(page, "resume", "blue")
         card(page, "blue", "running")
+        page.click(".card summary:has-text('What works there')")
+        page.wait_for_selector(".working >> text=Nothing works there just now.", timeout=LATE)
+        assert hotdesk("ssh", "blue", "--", "cat made-here").stdout == "made [42]\n"
         page.click(".card summary:has-text('Journal')")
         assert page.locator("details .done:has-text('Read the image back')").count() == 1
 
@@ -314,7 +325,9 @@ def test_a_job_is_followed_and_cancelled_and_its_log_outlives_the_machine(
     project.mkdir()
     (project / "train.sh").write_text("for n in $(seq 500); do echo step $n; sleep 0.2; done\n")
     monkeypatch.chdir(project)
-    (project / "hotdesk.toml").write_text('[jobs.train]\ncommand = "bash train.sh"\nthen = "stay"\n')
+    (project / "hotdesk.toml").write_text(
+        '[jobs.train]\ncommand = "bash train.sh"\nthen = "stay"\ndeadline = "5h"\nwork = "1h"\n'
+    )
     assert hotdesk("up", "blue").returncode == 0
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
         page.goto(served.link)
@@ -336,11 +349,16 @@ def test_a_job_is_followed_and_cancelled_and_its_log_outlives_the_machine(
         page.wait_for_selector("pre:has-text('step 12')", timeout=LATE)
         page.fill("input[aria-label='Search the log']", "step 12")
         assert "step 11" not in (page.text_content("pre") or "")
+        page.wait_for_selector(".progress:has-text('% done'):has-text('deadline in 5 h')", timeout=LATE)
         with page.expect_download() as download:
             page.click("button:text-is('Download')")
         assert download.value.suggested_filename == "blue-job-1.log"
         assert Path(download.value.path()).read_text().startswith("step 1\nstep 2\n")
 
+        page.goto(f"{served.place}/#/desks")
+        page.click(".card summary:has-text('What works there')")
+        page.wait_for_selector(".working li:has-text('job 1 runs (bash train.sh)')", timeout=LATE)
+        page.go_back()
         page.click("button:text-is('Cancel the job')")
         page.click("dialog button.danger")
         page.wait_for_selector("tbody td:has-text('cancelled')", timeout=LATE)

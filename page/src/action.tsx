@@ -21,7 +21,7 @@ const ABOUT: Record<Verb, Word> = {
 const STEPS: Record<string, Word> = {
   launch: "Launch a machine", start: "Start the machine", stop: "Stop the machine", retype: "Change the machine's type",
   bake: "Take an image", verify: "Read the image back", copy: "Copy the image", delete: "Delete", prove: "Log in, and ask Jupyter",
-  leave: "It has shut itself down; it is parked", hand: "Hand over to its new place", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
+  leave: "It has shut itself down; it is parked", hand: "Hand over to its new place", fetch: "Copy its files to this computer", bring: "Bring its files to the new machine", grow: "Enlarge the disk", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
 };
 
 /** A step in words. */
@@ -40,6 +40,7 @@ export function offerWords(offer: Offer): string {
 
 /** What the steps come to an hour, from the launch or start among them; undefined where none costs anything new. */
 function priceOf(plan: Plan): string | undefined {
+  if (plan.carries) return perHour(plan.carries.usd_per_hour, plan.carries.told_per_hour); // of its new place
   for (const step of plan.steps) {
     const offer = offerOf(step);
     if (offer) return perHour(offer.usd_per_hour ?? 0, offer.told_per_hour);
@@ -152,8 +153,8 @@ export function Steps({ steps }: { steps: Step[] }): JSX.Element {
   if (!steps.length) return <p>{t("Nothing: it is so already.")}</p>;
   return (
     <ol class="steps">
-      {steps.map((step) => (
-        <li key={step.why + step.step}>
+      {steps.map((step, n) => (
+        <li key={n}>
           <span>{step.what ?? stepWord(step.step)}{offerOf(step) && <> · {offerWords(offerOf(step) as Offer)}</>}{step.id && step.step === "delete" && <> · <code>{step.id}</code></>}</span>
           <small>{step.why}</small>
           {step.fix && <Line words={step.fix} label={t("What to do")} />}
@@ -254,7 +255,7 @@ function Hardware({ asked, change }: Fields): JSX.Element {
       </Field>
       <Field label={t("Market")}>
         <select value={asked.market ?? ""} onChange={(event) => change({ market: event.currentTarget.value })}>
-          <option value="">{t("As it was")}</option>
+          <option value="">{t(asked.verb === "up" ? "As usual" : "As it was")}</option>
           <option value="cheapest">{t("Cheapest")}</option>
           <option value="spot">{t("Spot")}</option>
           <option value="on-demand">{t("On-demand")}</option>

@@ -10,6 +10,7 @@ export interface Desk {
   usd_per_month: number; told_per_month: Amount | null; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
   why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
   told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null; forwards: Port[];
+  limits: { idle_minutes: number; lease_hours: number; stop_at: number } | null;
 }
 /** A port of a desk at this computer's loopback. */
 export interface Port { here: number; there: number; url: string; open: boolean; why: string; direct: boolean }
@@ -44,7 +45,7 @@ export interface Step {
 /** What a move to another place carries, as `hotdesk move --dry-run --json` has it. */
 export interface Carriage {
   files: number | null; bytes: number | null; uncounted: string; data_files: number | null; unreadable: string[]; seconds: number | null;
-  usd_once: number | null; replaced: { what: string; by: string }[];
+  usd_once: number | null; usd_per_hour: number; told_per_hour: Amount | null; replaced: { what: string; by: string }[];
 }
 export interface Plan {
   carries?: Carriage | null; notes: string[];

@@ -7,6 +7,7 @@ import { useKnown, useNow } from "./live";
 import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, perMonth, phaseWord, together, usd } from "./parts";
 import { Forward, Ports } from "./ports";
 import { list, t } from "./words";
+import { Working } from "./working";
 
 const JUST = 20; // seconds for which steps that have ended are still of today's interest
 const NEXT: Record<string, Verb[]> = {
@@ -88,6 +89,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
   const verbs = NEXT[desk.phase] ?? ["up", "park", "down"];
   const [first, ...more] = verbs.filter((verb) => !(verb === "park" && desk.phase === "ready")) as [Verb, ...Verb[]];
   const up = desk.phase === "ready";
+  const { limits } = desk;
   return (
     <section class={`card ${phase}`} aria-labelledby={`desk-${desk.name}`}>
       <header>
@@ -110,7 +112,9 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
         <Fact name={t("Where")}>{desk.zone === "here" || (!desk.zone && desk.region === desk.provider) ? t("this computer") : [desk.provider, desk.zone || desk.region].filter(Boolean).join(" · ")}</Fact>
         {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{desk.cost_told?.text ?? usd(desk.cost_usd)}</Fact>}
         {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{perMonth(desk.usd_per_month, desk.told_per_month)}</Fact>}
-        {up && desk.idle && desk.idle !== "never" && <Fact name={t("Parks when idle for")}>{desk.idle}</Fact>}
+        {up && limits && limits.idle_minutes > 0 && <Fact name={t("Parks when idle for")}>{length(limits.idle_minutes * 60)}</Fact>}
+        {up && limits && limits.lease_hours > 0 && <Fact name={t("Lease")}>{length(limits.lease_hours * 3600)}</Fact>}
+        {up && limits && limits.stop_at > 0 && <Fact name={t("Shuts down")}>{t("in {0}", length(limits.stop_at - now))}</Fact>}
         {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
       </dl>
       {desk.phase === "unknown" && desk.why && <div class="notice warm">{desk.why}</div>}
@@ -139,6 +143,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
           {up && <Forward desk={desk} />}
         </div>
       )}
+      {up && <Working desk={desk.name} />}
       {mine.length > 0 && (
         <details>
           <summary>{t("Journal")}</summary>

@@ -56,7 +56,7 @@ function listen(): void {
     known.lost ||= Date.now() / 1000;
     changed();
     if (mine.readyState !== EventSource.CLOSED || source !== mine) return; // else the browser tries again by itself
-    void fetch("/api/show").then((reply) => { known.refused = reply.status === 401; changed(); }, () => undefined);
+    void fetch("/icon.svg", { cache: "no-store" }).then((reply) => { known.refused = reply.status === 401; changed(); }, () => undefined);
     setTimeout(() => source === mine && listen(), 2000);
   });
 }

@@ -39,7 +39,7 @@ export function Planning(): JSX.Element {
   return (
     <>
       <div class="title"><h1>{t("Plan")}</h1><p class="muted">{t("What a job costs in all, and when it is done: from the order to the saved results.")}</p></div>
-      <div class="filters">
+      <div class="filters many">
         {input("work", "Work, hours on one machine")}
         {input("machines", "Machines", "1,10,100 / 1..1000")}
         {input("startup", "Start-up, minutes")}

@@ -68,7 +68,7 @@ export function Plot({ label, x: xName, y: yName, height = 300, left = 58, scale
           <line y1={h} y2={h} x2={w} class="axis" />
           {children(x, y, w, h)}
           <text x={w / 2} y={h + 37} text-anchor="middle" class="name">{xName}</text>
-          <text transform={`translate(${14 - left} ${h / 2}) rotate(-90)`} text-anchor="middle" class="name">{yName}</text>
+          <text transform={`translate(${14 - left} ${h / 2})${yName.length > 1 ? " rotate(-90)" : ""}`} text-anchor="middle" class="name">{yName}</text>
         </g>
       </svg>
     );

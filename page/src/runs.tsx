@@ -7,7 +7,7 @@ import { Doing } from "./desks";
 import { useKnown, useNow } from "./live";
 import { Log } from "./log";
 import { Dialog, Field, Line, StateWord, Trouble, clock, date, length, stateWord, usd, useAnswer } from "./parts";
-import { COLOURS, Legend, Plot, scale, steps } from "./plot";
+import { COLOURS, Legend, Plot, scale, steps, useWidth } from "./plot";
 import { Starting } from "./start";
 import { Table } from "./table";
 import { t } from "./words";
@@ -16,7 +16,8 @@ interface Job {
   job: number; id: string; desk: string; command: string; state: string; exit_status: number | null; why: string; seconds: number; usd: number;
   attempts: number; checkpoints: number; last_line: string; asked_at: number; ended_at: number | null; then: string; deadline_at: number | null;
 }
-interface Top { why: string; curves: { name: string; times: number[]; shares: number[] }[] }
+interface Top { why: string; jobs: { seconds: number; progress: number | null; work_seconds: number }[]; curves: { name: string; times: number[]; shares: number[] }[] }
+const EVERY = 15; // seconds between two looks at what a job uses
 const LIVE = new Set(["running", "waiting", "interrupted", "ended"]);
 
 export function Runs(): JSX.Element {
@@ -116,19 +117,53 @@ function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChan
 }
 
 function Curves({ job }: { job: Job }): JSX.Element | null {
-  const found = useAnswer(() => ask<Top[]>("top", { name: job.desk, job: String(job.job) }), [job.job]);
+  const live = LIVE.has(job.state);
+  const found = useAnswer(() => ask<Top[]>("top", { name: job.desk, job: String(job.job) }), [job.job, live], live ? EVERY : 0);
   const curves = found.value?.[0]?.curves ?? [];
+  const told = found.value?.[0]?.jobs[0];
+  const bar = live && <Progress job={job} share={told?.progress ?? (told?.work_seconds ? Math.min(1, job.seconds / told.work_seconds) : null)} />;
   const times = curves.flatMap((curve) => curve.times);
-  if (!times.length) return null;
+  if (!times.length) return <>{bar}</>;
   const first = Math.min(...times);
   const last = Math.max(...times, first + 1);
+  const long = last - first > 3 * 3600;
   return (
     <div>
+      {bar}
       <h3>{t("What it used")}</h3>
-      <Plot label={t("What it used")} x={t("minutes")} y="%" height={220} scales={(w, h) => [scale(0, (last - first) / 60, 0, w), scale(0, 100, h, 0)]}>
-        {(x, y) => curves.map((curve, n) => <path key={curve.name} class={`series ${COLOURS[n % 5]}`} d={steps(curve.shares.map((share) => share * 100), (k) => x(((curve.times[k] ?? first) - first) / 60), y)} />)}
+      <Plot label={t("What it used")} x={long ? t("hours") : t("minutes")} y="%" height={220} scales={(w, h) => [scale(0, (last - first) / (long ? 3600 : 60), 0, w), scale(0, 100, h, 0)]}>
+        {(x, y) => curves.map((curve, n) => <path key={curve.name} class={`series ${COLOURS[n % 5]}`} d={steps(curve.shares.map((share) => share * 100), (k) => x(((curve.times[k] ?? first) - first) / (long ? 3600 : 60)), y)} />)}
       </Plot>
       <Legend names={curves.map((curve) => curve.name)} />
+    </div>
+  );
+}
+
+/** How far a job is, and how far it would be at its deadline, where one of both is known. */
+function Progress({ job, share }: { job: Job; share: number | null }): JSX.Element | null {
+  const [box, width] = useWidth();
+  const now = useNow(5);
+  const rest = share ? (job.seconds * (1 - share)) / share : null;
+  const { deadline_at: deadline } = job;
+  if (share === null && !deadline) return null;
+  const late = deadline && rest !== null ? now + rest - deadline : 0;
+  const words = [share !== null && t("{0} % done", Math.floor(share * 100)), rest !== null && t("about {0} left", length(rest)),
+    deadline && (deadline > now ? t("deadline in {0}", length(deadline - now)) : t("deadline {0} ago", length(now - deadline)))].filter(Boolean).join(" · ");
+  const began = now - job.seconds;
+  const x = scale(began, Math.max(deadline ?? 0, now + (rest ?? 0), now + 1), 0, width - 2);
+  return (
+    <div class="progress">
+      <p>{words}</p>
+      <figure class="plot" ref={box}>
+        {width > 0 && (
+          <svg width={width} height="24" role="img" aria-label={words}>
+            <rect x="1" y="5" width={x(now)} height="14" rx="3" class="bar a" />
+            {rest !== null && <rect x={1 + x(now)} y="5" width={x(now + rest) - x(now)} height="14" class="rest" />}
+            {deadline && <line x1={1 + x(deadline)} x2={1 + x(deadline)} y2="24" class="limit" />}
+          </svg>
+        )}
+      </figure>
+      {late > 60 && <div class="notice warm">{t("It would be done {0} after the deadline.", length(late))}</div>}
     </div>
   );
 }

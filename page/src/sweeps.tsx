@@ -177,7 +177,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
         </div>
         {sweep.machines.length > 0 && (
           <details open={!over && sweep.machines.length <= 8}>
-            <summary>{t("Machines")}</summary>
+            <summary>{t("Each machine")}</summary>
             <Table label={t("Machines")} height={260} rows={sweep.machines} columns={[
               { wide: 8, name: t("Name"), cell: (machine) => machine.name, narrow: true },
               { wide: 7, name: t("State"), cell: (machine) => <StateWord state={machine.state} />, narrow: true },

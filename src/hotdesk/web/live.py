@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from hotdesk.api import Hotdesk
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.model import Desk
 from hotdesk.loop import autopark
 from hotdesk.parallel import every
 from hotdesk.services import Services, forms
@@ -47,6 +49,12 @@ def changes(old: Things, new: Things) -> Things:
         if differing or name not in old:
             found[name] = differing
     return found
+
+
+def limits(desk: Desk) -> dict[str, float]:
+    """When a desk ends itself; 0: never."""
+    idle = cloud(desk.provider).idle_minutes if desk.idle_minutes is None else desk.idle_minutes
+    return {"idle_minutes": idle, "lease_hours": desk.lease_hours, "stop_at": desk.stop_at}
 
 
 class Board:
@@ -232,7 +240,10 @@ class Watch:
 
     def _show(self, services: Services, views: Sequence[View], now: float) -> None:
         ports = services.forwarding
-        desks = {view.name: self._seen(view, now, ports.listed(view.name)) for view in views}
+        rows = {row.name: row for row in services.store.desks()}
+        desks = {
+            view.name: self._seen(view, now, ports.listed(view.name), rows.get(view.name)) for view in views
+        }
         self.board.tell_soon("desks", desks, whole=True)
         last = [self._last.get(view.name, view) for view in views]
         sums = {
@@ -241,13 +252,14 @@ class Watch:
         }
         self.board.tell_soon("look", {"last": sums})
 
-    def _seen(self, view: View, now: float, ports: Sequence[Forward]) -> dict[str, Any]:
+    def _seen(self, view: View, now: float, ports: Sequence[Forward], row: Desk | None) -> dict[str, Any]:
         """A desk; where it is not known now, as it was when it last was, and when that was."""
         fields = {
             **amounts.spoken(forms.desk(view)),
             "left": view.left,
             "known_at": None,
             "forwards": [forms.forward(port) for port in ports],
+            "limits": row and limits(row),
         }
         if view.phase != "unknown":
             self._known[view.name], self._last[view.name] = now, view

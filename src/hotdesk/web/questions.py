@@ -42,7 +42,23 @@ def log(desks: Hotdesk, said: Words) -> list[Entry]:
 
 def show(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """A desk, with what it says of itself."""
-    return forms.desk(desks.show(said["name"]))
+    return forms.desk(desks.show(said.get("name") or None))
+
+
+def now(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """What a desk is doing: its load, what works there, what is open, and for how long it stays."""
+    services = desks.services
+    desk = services.store.desk(said.get("name", ""))
+    [top] = desks.top(desk.name)
+    work = services.work.at_work(desk)
+    return {
+        "load": forms.top(top)["load"],
+        "works": work.works,
+        "unsaved": work.unsaved,
+        "open": work.open,
+        "stays_seconds": services.staying.stays(desk),
+        "why": top.why,
+    }
 
 
 def doctor(desks: Hotdesk, said: Words) -> Any:
@@ -96,6 +112,7 @@ QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
     "jobs": jobs,
     "log": log,
     "logs": logs,
+    "now": now,
     "offers": choosing.offers,
     "regions": choosing.regions,
     "run-choices": starting.choices,

@@ -24,7 +24,7 @@ from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.save import let_go
 from hotdesk.core.model import Bound, Desk, Disk, Former, Goal, Image, Instance, Phase, Seen
-from hotdesk.core.steps import AnyStep, BakeOrder, Bring, Fetch, Hand, Wait
+from hotdesk.core.steps import AnyStep, BakeOrder, Bring, Fetch, Hand, Prove, Wait
 
 #: For so long after its files were fetched a machine that is on has nothing new: it is stopped at once. One
 #: that was left on for longer, by whatever stopped us, may have been worked at.
@@ -74,7 +74,7 @@ def _from_cloud(
             return [hand]
         return [*plan(replace(desk, goal=Goal.STOPPED), seen), hand]
     steps = plan(replace(desk, goal=Goal.RUNNING), seen)
-    if live is None or steps:
+    if live is None or not all(isinstance(step, Prove) for step in steps):
         return steps
     order = BakeOrder(
         desk=desk.name,
@@ -86,7 +86,8 @@ def _from_cloud(
         region=bound.provider,
     )
     why = f"its files come into the store of this computer, and are read back: {_place(live)} keeps them too"
-    return [Fetch(order=order, why=why), _hand(desk, bound, order.name, f"all its work is in {order.name}")]
+    hand = _hand(desk, bound, order.name, f"all its work is in {order.name}")
+    return [*steps, Fetch(order=order, why=why), hand]
 
 
 def handed(desk: Desk, bound: Bound, image: str, now: float) -> Desk:
