@@ -10,7 +10,7 @@ import { Dialog, Field, Line, StateWord, Trouble, clock, date, length, stateWord
 import { COLOURS, Legend, Plot, scale, steps, useWidth } from "./plot";
 import { Starting } from "./start";
 import { Table } from "./table";
-import { t } from "./words";
+import { said, t } from "./words";
 
 interface Job {
   job: number; id: string; desk: string; command: string; state: string; exit_status: number | null; why: string; seconds: number; usd: number;
@@ -134,7 +134,7 @@ function Curves({ job }: { job: Job }): JSX.Element | null {
       <Plot label={t("What it used")} x={long ? t("hours") : t("minutes")} y="%" height={220} scales={(w, h) => [scale(0, (last - first) / (long ? 3600 : 60), 0, w), scale(0, 100, h, 0)]}>
         {(x, y) => curves.map((curve, n) => <path key={curve.name} class={`series ${COLOURS[n % 5]}`} d={steps(curve.shares.map((share) => share * 100), (k) => x(((curve.times[k] ?? first) - first) / (long ? 3600 : 60)), y)} />)}
       </Plot>
-      <Legend names={curves.map((curve) => curve.name)} />
+      <Legend names={curves.map(({ name }) => (said(name) ? t(name) : name))} />
     </div>
   );
 }

@@ -85,7 +85,7 @@ const zh = {
   Runs: "任务", "There is no job yet. Begin one, in a project's folder:": "还没有任务。在项目文件夹里开始一个：", "number, desk, command": "编号、工位、命令",
   Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
   "{0} attempts": "{0} 次尝试", Checkpoints: "检查点", "It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.": "先发送 SIGTERM，若不结束再发 SIGKILL。已写入的内容留在工位上。",
-  "Leave it": "保留", "It has said nothing.": "没有任何输出。", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟", hours: "小时", "{0} % done": "已完成 {0}%", "deadline in {0}": "{0}后截止", "deadline {0} ago": "截止时间已过 {0}", "It would be done {0} after the deadline.": "预计比截止时间晚 {0}完成。",
+  "Leave it": "保留", "It has said nothing.": "没有任何输出。", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", memory: "内存", "GPU memory": "显存", minutes: "分钟", hours: "小时", "{0} % done": "已完成 {0}%", "deadline in {0}": "{0}后截止", "deadline {0} ago": "截止时间已过 {0}", "It would be done {0} after the deadline.": "预计比截止时间晚 {0}完成。",
   "a command": "一条命令", Folder: "文件夹", "on this computer; it is copied to the desk": "在本机；会复制到工位", "Run time": "运行时间", "if known: 10h": "若已知：10h", Afterwards: "结束后", "as usual: park": "默认：停放", "as the job says": "按任务设置",
   "{0} files are copied from {1}": "从 {1} 复制 {0} 个文件", "Then it runs: {0}": "然后运行：{0}", "It waits for job {0}.": "等任务 {0} 结束后开始。", "which runs already": "已在运行", "about {0} for {1} of work": "{1} 的工作约 {0}", "Run it all the same": "仍然运行",
   "There is no desk yet: open one first.": "还没有工位：请先打开一个。",
