@@ -7,9 +7,11 @@ knows as long as the machine lives; the engine may be lost at any call.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -248,7 +250,9 @@ class World:
     def bring_run(self, sweep: Sweep, name: str, task: int) -> None:
         self._reached(name)
 
-    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> None:
         self.ask(self._reached(name), order, gang=True)
         self.ranks.append((order.task, order.attempt, int(variables["NODE_RANK"]), name))
 
@@ -373,3 +377,9 @@ class MemoryEngine:
 
     def close(self) -> None:
         self.lost = True
+
+
+def holding(text: bytes) -> list[Path]:
+    """The files below the state folder that hold this."""
+    state = Path(os.environ["HOTDESK_STATE"])
+    return [file for file in state.rglob("*") if file.is_file() and text in file.read_bytes()]

@@ -9,7 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ from hotdesk.services.sweeps import Sweeps
 from hotdesk.sweep.cluster import WHOLE_SECONDS, ClusterDriver
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
-from tests.sweep_world import World
+from tests.sweep_world import World, holding
 from tests.test_sweep_driver import Story
 
 SECONDS = 300.0  # a limit for a busy computer, not an expectation
@@ -326,6 +328,15 @@ def until(what: Callable[[], Any]) -> Any:
     return wait_for(what, SECONDS, pause=0.5)
 
 
+def commands() -> list[bytes]:
+    """What every process was begun with, as `ps` shows it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found.append((process / "cmdline").read_bytes())
+    return found
+
+
 @tool("ssh")
 @tool("rsync")
 @tool("git")
@@ -352,11 +363,11 @@ def test_a_gang_goes_on_from_its_checkpoint_when_a_machine_is_killed(hotdesk: Co
     assert supervisor
     os.kill(supervisor, signal.SIGKILL)
 
-    def last() -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(hotdesk("cluster", "show", "blue", "--json").stdout)["runs"][0]
+    def runs() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(hotdesk("cluster", "show", "blue", "--json").stdout)["runs"]
         return found
 
-    done = until(lambda: (found := last())["state"] in {"done", "failed"} and found)
+    done = until(lambda: (found := runs()[0])["state"] in {"done", "failed"} and found)
     assert (done["state"], done["attempts"], done["lost"]) == ("done", 2, 1), done
     said = hotdesk("cluster", "logs", "blue").stdout
     began = [line for line in said.splitlines() if line.startswith("rank 0 of 2 from round ")]
@@ -365,10 +376,22 @@ def test_a_gang_goes_on_from_its_checkpoint_when_a_machine_is_killed(hotdesk: Co
     rounds = [json.loads(line)["round"] for line in said.splitlines() if line.startswith("{")]
     assert rounds[-1] == 40
     assert "rank 1 of 2" in hotdesk("cluster", "logs", "blue", "--rank", "1").stdout
+    os.environ["SECRET"] = secret = f"hf_{token_hex(8)}"
+    held = 'test -n "$SECRET" && echo ${#SECRET} && while ! test -e ../go; do sleep 0.1; done'
+    assert hotdesk("cluster", "run", "blue", "--secret", "SECRET", "--detach", "--", held).returncode == 0
+    until(lambda: hotdesk("cluster", "logs", "blue", "2").stdout == "19\n")
+    del os.environ["SECRET"]
+    assert [file.parent.name for file in holding(secret.encode())] == ["variables"]
+    assert not [pid for pid in commands() if secret.encode() in pid]
+    [work] = Folders.of(state).machines.glob("*cluster1-1*/**/.hotdesk/sweeps/*/work")
+    (work / "go").touch()
+    until(lambda: runs()[1]["state"] == "done")
+    assert holding(secret.encode()) == []
+
     failed = hotdesk(
         "cluster", "run", "blue", "--retries", "0", "--", "python", "-c", "import sys; sys.exit(3)"
     )
-    assert (failed.returncode, "Run 2 has failed" in failed.stderr) == (5, True), failed.stderr
+    assert (failed.returncode, "Run 3 has failed" in failed.stderr) == (5, True), failed.stderr
 
     assert hotdesk("cluster", "down", "blue").returncode == 0
     assert [desk["name"] for desk in json.loads(hotdesk("ls", "--json").stdout)] == ["blue"]

@@ -20,6 +20,7 @@ def site(laptop: Laptop, folder: Path) -> DeskSite:
             number=1, desk="blue", image="", provider="sim", command=("a",), created_at=1.0, folder=""
         ),
         folder=folder,
+        secrets=lambda sweep: {},
         want=Want(),
         store=laptop.store,
         clouds=laptop.reconciler.clouds,

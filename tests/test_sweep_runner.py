@@ -310,7 +310,7 @@ def test_a_command_that_vanished_with_its_machine_is_lost_and_not_failed(folder:
     assert made(folder).run(order(1, "true"))["why"] == "lost"
 
 
-def test_what_a_command_leaves_running_is_ended_when_it_has_ended(folder: Path) -> None:
+def test_what_a_command_leaves_running_is_ended_and_secrets_are_in_no_file(folder: Path) -> None:
     program = folder / "packed.py"
     program.write_bytes(packed()[1])
     home = folder / "home"
@@ -318,6 +318,17 @@ def test_what_a_command_leaves_running_is_ended_when_it_has_ended(folder: Path) 
     with serving(program, home) as ask:
         ended = ask({"verb": "run", "orders": [order(1, "setsid sleep 300 & echo started")]})
         assert ended["exit_status"] == 0
+        known = ask(
+            {"verb": "run", "orders": [order(2, 'test "$KEY" = a-secret', secrets={"RUN": "another"})]}
+        )
+        assert known["exit_status"] == 0
+        known = ask(
+            {"verb": "run", "orders": [order(3, 'test "$RUN" = another', secrets={"RUN": "another"})]}
+        )
+        assert known["exit_status"] == 0
+        files = [file.read_bytes() for file in home.rglob("*") if file.is_file()]
+        assert not [text for text in files if b"a-secret" in text.replace(b"= a-secret", b"")]
+        assert not [text for text in files if b"another" in text.replace(b"= another", b"")]
         work = home / ".hotdesk" / "sweeps" / "s1" / "work" / "000001"
         until(lambda: not processes_of(str(work)))
         assert ask({"verb": "look"})["running"] == []
@@ -335,6 +346,7 @@ class serving:  # noqa: N801 - it reads as a block
 
     def __enter__(self) -> Callable[[dict[str, Any]], Any]:
         told = {"machine": "m1", "python": "", "token": "t", "grace_seconds": 1.0}
+        told["secrets"] = {"KEY": "a-secret"}
         self._call("serve", "s1", text=json.dumps(told))
         again = self._call("serve", "s1", text=json.dumps(told))
         assert json.loads(again).items() >= {"machine": "m1", "running": []}.items()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from hotdesk import Hotdesk
 from hotdesk.core.errors import NeedsDecision, Usage
+from hotdesk.core.jobs import Job
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
 from hotdesk.core.sweep.params import Space, read_parameter
@@ -18,6 +19,7 @@ from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
 from hotdesk.services.sweep_request import SweepRequest
 from hotdesk.services.sweeps import Sweeps
+from tests.sweep_world import holding
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
 
@@ -128,14 +130,27 @@ def test_a_secret_is_kept_until_the_sweep_is_over(
         asked = replace(request_, secrets=("HF_TOKEN",), environment=(("A", "1"),))
         number = sweeps.start(asked).number
         assert withheld == {"HF_TOKEN"}, "no process that goes on has it"
-        assert dict(sweeps.view(number).sweep.environment) == {"A": "1", "HF_TOKEN": "hf_a-secret"}
+        sweep = sweeps.view(number).sweep
+        assert (sweep.environment, sweep.secrets) == ((("A", "1"),), ("HF_TOKEN",))
+        with sweeps.opened() as store:
+            assert store.secrets(sweep) == {"HF_TOKEN": "hf_a-secret"}
+        [file] = holding(b"hf_a-secret")
+        assert file.parent.name == "variables"
+        assert file.stat().st_mode & 0o777 == 0o600
+        desks.services.store.queue(Job(id="", number=0, desk="blue", command=("x",), created_at=0.0))
+        assert file.exists(), "what jobs need no more is not what a sweep needs"
         sweeps.cancel(number)
         sweeps.go_on(number)
         assert sweeps.view(number).sweep.over_at
-        assert dict(sweeps.view(number).sweep.environment) == {"A": "1"}
+        assert holding(b"hf_a-secret") == []
         monkeypatch.delenv("HF_TOKEN")
         with pytest.raises(Usage, match="HF_TOKEN is not in your environment"):
             sweeps.retry(number)
         assert sweeps.view(number).sweep.over_at, "nothing was begun"
         monkeypatch.setenv("HF_TOKEN", "another")
-        assert dict(sweeps.retry(number)[0].environment) == {"A": "1", "HF_TOKEN": "another"}
+        sweep, _ = sweeps.retry(number)
+        with sweeps.opened() as store:
+            assert store.secrets(sweep) == {"HF_TOKEN": "another"}
+            store.forget_secrets(sweep)  # as on another computer
+        sweeps.go_on(number)
+        assert "the value of HF_TOKEN is not on this computer any more" in sweeps.view(number).sweep.stopped

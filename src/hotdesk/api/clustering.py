@@ -72,6 +72,7 @@ class Clusters:
         checkpoint: str = "",
         retries: int = 3,
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
         folder: Path | None = None,
         push: bool = True,
         everything: bool = False,
@@ -81,13 +82,13 @@ class Clusters:
 
         torchrun is told the number of machines, its rank, and where they meet; another program finds them in
         MASTER_ADDR, MASTER_PORT, NNODES and NODE_RANK. Where one of them fails, as often as `retries`, or its
-        machine goes, all begin again, with what rank 0 had saved in the folder `checkpoint`. Raises `Usage`,
-        `Unknown`.
+        machine goes, all begin again, with what rank 0 had saved in the folder `checkpoint`. `secrets` are
+        variables of this environment, whose values are in no database. Raises `Usage`, `Unknown`.
         """
         clusters = self._services.clusters
         begun = clusters.run(
             name, command, gang=every, folder=folder or Path.cwd(), push=push, everything=everything,
-            checkpoint=checkpoint, retries=retries, env=env,
+            checkpoint=checkpoint, retries=retries, env=env, secrets=secrets,
         )  # fmt: skip
         return clusters.wait(name, begun.number) if wait else begun
 

@@ -227,7 +227,7 @@ class Attempts:
                 os.write(log, f"hotdesk: attempt {order['attempt']}\n".encode())
             line = len(words) == 1
             argv = [self.shell if line else "/bin/sh", "-c", _LINE if line else _WORDS, status, *words]
-            self._write({**order, "at": one.began_at})
+            self._write({**{key: order[key] for key in order if key != "secrets"}, "at": one.began_at})
             child = subprocess.Popen(
                 argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self._environment(order, work), start_new_session=True,
@@ -250,6 +250,7 @@ class Attempts:
         found = dict(self.environment)
         found.update(self.settings.get("environment", {}))
         found.update(order.get("environment", {}))
+        found.update(order.get("secrets", {}))
         found.update(
             PYTHONUNBUFFERED="1",
             HOTDESK_SWEEP=os.path.basename(self.folder),

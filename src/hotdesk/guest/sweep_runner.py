@@ -66,6 +66,7 @@ def serve(id_: str) -> int:
     token = os.open(path(id_, "token"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(token, "w") as file:
         file.write(order.pop("token"))
+    secrets = json.dumps(order.pop("secrets", {})).encode()  # to the runner's memory, through a pipe
     with open(path(id_, "order.new"), "w", encoding="utf-8") as file:
         json.dump(order, file, sort_keys=True)
     os.replace(path(id_, "order.new"), path(id_, "order.json"))
@@ -73,9 +74,13 @@ def serve(id_: str) -> int:
     while not held(id_):
         argv = [sys.executable, os.path.abspath(sys.argv[0]), "work", id_]
         log = os.open(path(id_, "runner.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        null = subprocess.DEVNULL
-        subprocess.Popen(argv, stdin=null, stdout=log, stderr=log, start_new_session=True)
+        runner = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )  # fmt: skip
         os.close(log)
+        assert runner.stdin is not None
+        with contextlib.suppress(BrokenPipeError), runner.stdin:  # another was faster
+            runner.stdin.write(secrets)
         while time.monotonic() < until and not held(id_):
             time.sleep(0.02)
         break
@@ -143,10 +148,11 @@ def log(id_: str, task: int, offset: int) -> int:
 
 
 class Runner:
-    def __init__(self, id_: str) -> None:
+    def __init__(self, id_: str, secrets: dict[str, str]) -> None:
         self.id = id_
         with open(path(id_, "order.json"), encoding="utf-8") as file:
             self.order = json.load(file)
+        self.order["environment"] = {**self.order.get("environment", {}), **secrets}
         self.environment = _login_environment()
         self.attempts = Attempts(path(id_), self.order, self.environment)
         self.over = threading.Event()
@@ -273,7 +279,7 @@ def work(id_: str) -> int:
         return 0  # another was faster
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what tasks leave comes to us
-    Runner(id_).live()
+    Runner(id_, json.loads(sys.stdin.read() or "{}")).live()
     return 0
 
 

@@ -20,10 +20,10 @@ from hotdesk.core.sweep.cluster import Run, launches
 from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task, Wish
 from hotdesk.core.sweep.params import Space
 from hotdesk.services.forwarding import Forwarding
-from hotdesk.services.sweep_request import SweepRequest, check_inside
+from hotdesk.services.sweep_request import SweepRequest, check_inside, values
 from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.sweeps import WAIT_SECONDS, Sweeps, free_port
-from hotdesk.system import write_atomically
+from hotdesk.system import withhold, write_atomically
 
 if TYPE_CHECKING:
     from hotdesk.sweep.machine import Known
@@ -303,8 +303,12 @@ class Clusters:
         checkpoint: str = "",
         retries: int = 3,
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> ClusterRun:
-        """Begin a program on a cluster. `gang`: on every machine at once; None: where torchrun is called."""
+        """Begin a program on a cluster. `gang`: on every machine at once; None: where torchrun is called.
+
+        `secrets`: variables of this environment. Raises `Usage` where one is not there.
+        """
         sweep = self._of(name)
         if sweep.wish is Wish.CANCEL:
             raise NeedsDecision(
@@ -323,7 +327,10 @@ class Clusters:
             checkpoint=checkpoint,
             retries=retries,
             environment=tuple((env or {}).items()),
+            secrets=tuple(secrets),
         )
+        private = values(secrets)
+        withhold(secrets)
         request = SweepRequest(
             desk=name, command=words, space=Space(each=({"run": 0},)), folder=str(folder), push=push,
             everything=everything,
@@ -341,6 +348,7 @@ class Clusters:
                 shutil.rmtree(place, ignore_errors=True)  # of a process that was killed between the two
                 shutil.move(new, place)
                 Path(new).mkdir()
+                store.keep_secrets(sweep, private, number)
                 task = Task(number=number, params=run.params())
                 store.put(sweep.number, [task])
         self.sweeps.drive(sweep.number)

@@ -194,6 +194,7 @@ def site(sweep: Sweep, folder: Path, clouds: Clouds, machines: Machines) -> Rent
     return RentedSite(
         sweep=sweep,
         folder=folder,
+        secrets=machines.store.secrets,
         pools=sweep.pools,
         market=sweep.market,
         machines=machines,

@@ -150,6 +150,7 @@ class SweepKept:
                     shutil.rmtree(folder, ignore_errors=True)
                     (self.state / "sweeps" / f"{sweep.number}.log").unlink(missing_ok=True)
                     store.forget(sweep.number)
+                    store.forget_secrets(sweep)
         return found
 
     def over_since(self, before: float) -> list[int]:

@@ -95,7 +95,6 @@ class Sweeps:
             region, arch = sweep_fleet.region_and_arch(image, desk, self.clouds)
             pools = sweep_fleet.pools(self.clouds.provider(desk.provider), desk, request, region, arch)
             most = sweep_fleet.most(launcher, pools, request, most, parks=image is None)
-        environment = dict(request.environment) | values(request.secrets)
         return Sweep(
             number=0,
             desk=desk.name,
@@ -116,7 +115,7 @@ class Sweeps:
             memory_gib=request.memory_gib,
             retries=request.retries,
             limit_seconds=request.limit_seconds,
-            environment=tuple(environment.items()),
+            environment=request.environment,
             secrets=request.secrets,
             pull=request.pull,
             checkpoint=os.path.normpath(request.checkpoint) if request.checkpoint else "",
@@ -151,6 +150,7 @@ class Sweeps:
         sweep = self.planned(request)
         if sweep.pools and (warning := self.check_budget(sweep.pools)):
             self.on_note(warning)
+        secrets = values(request.secrets)
         withhold(request.secrets)  # the driver and the machines outlive this process
         self._check_names(sweep)
         sweep = self._keyed(sweep)
@@ -164,6 +164,7 @@ class Sweeps:
             with self.opened() as store:
                 before = sweep_linger.predecessor(store, sweep)
                 sweep = store.create(sweep, request.space.tasks(), before)
+                store.keep_secrets(sweep, secrets)
             self.kept.folder(sweep).mkdir(mode=0o700)
             for part in reversed(parts):  # the project last: where it is, all is
                 part.rename(self.kept.folder(sweep) / part.name)
@@ -338,6 +339,7 @@ class Sweeps:
         site = DeskSite(
             sweep=sweep,
             folder=folder,
+            secrets=store.secrets,
             want=Want(),
             store=self.store,
             clouds=self.clouds,
@@ -462,14 +464,13 @@ class Sweeps:
             if not again:
                 return sweep, 0
             taken = values(sweep.secrets if sweep.over_at else ())
-            environment = tuple({**taken, **dict(sweep.environment)}.items())
+            store.keep_secrets(sweep, taken)
             withhold(sweep.secrets)
             store.want(sweep.number, [t.number for t in again], wanted=True)
             store.put(sweep.number, [_anew(t) for t in again])
             sweep = store.change(
                 sweep.number, wish=Wish.RUN, stopped="", over_at=0.0, keep_going=sweep.keep_going,
                 deadline_at=None if sweep.over_at else sweep.deadline_at,
-                environment=environment,
             )  # fmt: skip
             machines = [
                 replace(m, instance="", fetched=False) for m in store.machines(sweep.number) if sweep.over_at

@@ -1,5 +1,7 @@
 """The values of jobs' variables on this computer: a private file for each job, until it has ended.
 
+So are those of a sweep's secrets, and of a cluster's runs, whose names begin with `SWEEP`.
+
 Never in the database, whose copies go elsewhere. At a desk that runs a watcher the folder is a link into
 memory (`loop/remote_watcher.py`).
 """
@@ -17,6 +19,7 @@ from hotdesk.core.jobs import Variables
 from hotdesk.system import write_atomically
 
 FOLDER = "variables"
+SWEEP = "sweep-"
 
 
 def write(state: Path, id_: str, variables: Variables) -> None:
@@ -43,5 +46,5 @@ def sweep(state: Path, kept: Collection[str]) -> None:
     """Remove the values for all jobs but these: of jobs that ended elsewhere, or were never queued."""
     with contextlib.suppress(OSError):
         for file in (state / FOLDER).iterdir():
-            if file.name.removesuffix(".json") not in kept:
+            if file.name.removesuffix(".json") not in kept and not file.name.startswith(SWEEP):
                 file.unlink(missing_ok=True)

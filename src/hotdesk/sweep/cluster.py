@@ -62,7 +62,8 @@ class ClusterDriver(Driver):
             self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
             self.on_note(f"The cluster of {self.sweep.desk} ends: {why}")
         if self.sweep.wish is Wish.CANCEL and (left := self.store.tasks(self.number, LEFT)):
-            self.store.put(self.number, [_cancelled(task, now) for task in left])  # they end with the runners
+            for task in left:  # they end with the runners
+                self._write(_cancelled(task, now))
         machines = self._fleet(now)
         if self.sweep.wish is Wish.CANCEL:
             return self._end(machines, now)
@@ -114,6 +115,10 @@ class ClusterDriver(Driver):
                 self._ask(task, run, ranks, now, unwanted=task.number in unwanted)
 
     def _begin_run(self, task: Task, run: Run, ranks: Sequence[Machine], now: float) -> None:
+        if lacks := set(run.secrets) - self.store.secrets(self.sweep, task.number).keys():
+            why = f"the value of {min(lacks)} is not on this computer any more"
+            self._write(replace(task, state=State.FAILED, why=why, ended_at=now))
+            return
         if self.checkpoints.awaited(task.number, {m.name for m in ranks}):
             return
         ready = [partial(self.site.bring_run, self.sweep, m.name, task.number) for m in ranks]
@@ -133,7 +138,7 @@ class ClusterDriver(Driver):
 
     def _ask_to_begin(self, task: Task, run: Run, ranks: Sequence[Machine]) -> None:
         """Ask each machine to begin its rank: again changes nothing."""
-        port = self._port(task)
+        port, secrets = self._port(task), self.store.secrets(self.sweep, task.number)
         calls = []
         for rank, machine in enumerate(ranks):
             place = Place(rank=rank, machines=len(ranks), head=ranks[0].address, port=port, gpus=machine.gpus)
@@ -148,7 +153,7 @@ class ClusterDriver(Driver):
                 saved=self.checkpoints.saved(task.number),
             )
             variables = {**place.variables(), **dict(run.environment)}
-            calls.append(partial(self.site.begin, self.sweep, machine.name, order, variables))
+            calls.append(partial(self.site.begin, self.sweep, machine.name, order, variables, secrets))
         for machine, answer in zip(ranks, side_by_side(calls, AT_ONCE), strict=True):
             if isinstance(answer, HotdeskError):
                 self.on_note(f"{machine.name}: {answer.what} {answer.why}")  # asked again at the next look
@@ -236,6 +241,7 @@ class ClusterDriver(Driver):
             )
         self.store.put(self.number, [task], [attempt] if attempt else [])
         if task.state not in LEFT:
+            self.store.forget_secrets(self.sweep, task.number)
             self.store.want(self.number, [task.number], wanted=True)
 
     def _instances(self, task: Task) -> dict[str, str]:

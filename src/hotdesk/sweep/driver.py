@@ -469,9 +469,10 @@ class Driver:
 
     def _reason_to_stop(self, now: float) -> str:
         counts = self.store.counts(self.number)
-        failures = []
-        if counts.failed >= plan.FAILED_AT_ONCE and not counts.done:
-            failures = self.store.tasks(self.number, (State.FAILED,), newest=True, limit=1)
+        if lacks := set(self.sweep.secrets) - self.store.secrets(self.sweep).keys():
+            return f"the value of {min(lacks)} is not on this computer any more"
+        failing = counts.failed >= plan.FAILED_AT_ONCE and not counts.done
+        failures = self.store.tasks(self.number, (State.FAILED,), newest=True, limit=1) if failing else []
         return plan.stop_reason(self.sweep, counts, failures, self._usd, now)
 
     def _cancel(self, now: float) -> None:
@@ -509,12 +510,11 @@ class Driver:
         if given:
             self.store.hand_over(self.sweep, now)
         if given or (all(m.state is MachineState.GONE for m in machines) and self.site.cleared()):
-            kept = self.sweep.environment
-            rest = tuple(pair for pair in kept if pair[0] not in self.sweep.secrets)
             renamed = {"heir": 0, "group": f"sweep{self.sweep.id}-{self.sweep.heir}"} if given else {}
-            self.sweep = self.store.change(self.number, over_at=now, environment=rest, **renamed)
+            self.sweep = self.store.change(self.number, over_at=now, **renamed)
             if self.store.counts(self.number).left:  # tasks were to be run again just before
-                self.sweep = self.store.change(self.number, over_at=0.0, environment=kept)
+                self.sweep = self.store.change(self.number, over_at=0.0)
                 return -1.0 if given else RETRY_SECONDS / 2
+            self.store.forget_secrets(self.sweep)
             return -1.0
         return RETRY_SECONDS / 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class DeskSite(Reached):
 
     sweep: Sweep
     folder: Path  # of the sweep, on this computer
+    secrets: Callable[[Sweep], Mapping[str, str]]
     want: Want  # the hardware of each machine
     store: Store
     clouds: Clouds

@@ -47,6 +47,7 @@ class MachineOrder(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int  # of each task; 0: no limit
     memory_total_bytes: int  # of the machine, where tasks reserve some; 0: not counted
     environment: dict[str, str]
+    secrets: Mapping[str, str]  # variables too; they stay in the memory of the runner
     pull: tuple[str, ...]
     checkpoint_bytes: int = 0  # greater ones are not kept; 0: no limit
     own: bool = False  # Ray, if the desk has it, is its owner's: another Python's, with a dashboard
@@ -211,9 +212,11 @@ def bring_run(access: Access, id_: str, task: int, folder: Path) -> None:
     copying.push(access, [(folder, names)], f".hotdesk/sweeps/{id_}/run-{task:06d}")
 
 
-def begin(access: Access, id_: str, order: Order, environment: Mapping[str, str]) -> None:
+def begin(
+    access: Access, id_: str, order: Order, environment: Mapping[str, str], secrets: Mapping[str, str]
+) -> None:
     """Begin a rank of a cluster's run, without waiting for its end. Again changes nothing."""
-    told = {**msgspec.to_builtins(order), "environment": environment, "gang": True}
+    told = {**msgspec.to_builtins(order), "environment": environment, "secrets": secrets, "gang": True}
     ask(access, "begin", id_, given=msgspec.json.encode({"orders": [told]}))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hotdesk.core.errors import Missing, Unreachable
@@ -20,6 +20,7 @@ class Reached:
     """The half of `Site` that speaks with one machine. `_reach`: how to, by name, as of the last tick."""
 
     folder: Path  # of the sweep, on this computer
+    secrets: Callable[[Sweep], Mapping[str, str]]  # their values
     _reach: dict[str, Access]
 
     def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
@@ -41,6 +42,7 @@ class Reached:
             memory_bytes=int(sweep.memory_gib * 2**30),
             memory_total_bytes=0,
             environment=dict(sweep.environment),
+            secrets=self.secrets(sweep),
             pull=sweep.pull,
             checkpoint_bytes=int(sweep.checkpoint_gib * 2**30),
             ports=self._ports(sweep),
@@ -60,8 +62,10 @@ class Reached:
         folder = self.folder / "runs" / f"{task:06d}" / "project"
         runner.bring_run(self._access(name), sweep.id, task, folder)
 
-    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
-        runner.begin(self._access(name), sweep.id, order, variables)
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> None:
+        runner.begin(self._access(name), sweep.id, order, variables, secrets)
 
     def fetch_checkpoints(self, sweep: Sweep, name: str, of: Sequence[Saved]) -> list[int]:
         names = {runner.checkpoint(saved.task, saved.attempt): saved.task for saved in of}

@@ -7,7 +7,7 @@ other they use their private addresses.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -39,6 +39,7 @@ class RentedSite(Reached):
 
     sweep: Sweep
     folder: Path
+    secrets: Callable[[Sweep], Mapping[str, str]]
     pools: tuple[Offer, ...]
     market: MarketChoice
     machines: Machines

@@ -87,6 +87,8 @@ class GangSite(Site, Protocol):
         """Bring the folder of a run there. Again changes nothing."""
         ...
 
-    def begin(self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str]) -> None:
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> None:
         """Begin one rank of a run there, and return. Again changes nothing."""
         ...

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Unknown
+from hotdesk.core.jobs import Variables
 from hotdesk.core.sweep import linger
 from hotdesk.core.sweep.group import Asked, Group, Member, Short
 from hotdesk.core.sweep.model import (
@@ -28,6 +29,7 @@ from hotdesk.core.sweep.model import (
     Task,
 )
 from hotdesk.core.sweep.params import Params
+from hotdesk.state import variables
 from hotdesk.state.database import StateFile
 
 MIGRATIONS = (
@@ -185,6 +187,25 @@ class SweepStore:
             for table in (*tables, "checkpoints"):
                 db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
             db.execute("DELETE FROM sweeps WHERE number = ?", (number,))
+
+    # ---- secrets: beside the database, never in it -----------------------------------------------------
+
+    def secrets(self, sweep: Sweep, run: int = 0) -> dict[str, str]:
+        """The values of a sweep's secrets, or of a cluster's run; {} where they are not on this computer."""
+        if not self.folder or not (sweep.secrets or run):
+            return {}
+        found = variables.read(self.folder, _private(sweep, run))
+        return found.values if found else {}
+
+    def keep_secrets(self, sweep: Sweep, values: Mapping[str, str], run: int = 0) -> None:
+        """Keep them until the sweep, or the run, has ended."""
+        if values and self.folder:
+            given = Variables(values=dict(values), secrets=tuple(values))
+            variables.write(self.folder, _private(sweep, run), given)
+
+    def forget_secrets(self, sweep: Sweep, run: int = 0) -> None:
+        if self.folder:
+            variables.forget(self.folder, _private(sweep, run))
 
     # ---- tasks ---------------------------------------------------------------------------------------
 
@@ -362,6 +383,10 @@ class SweepStore:
             self._put_rows(db, _changed(sweep.number, before, kept))
             self._put_rows(db, _changed(sweep.heir, Group(), new))
             self._put_machines(db, sweep.number, gone)
+
+
+def _private(sweep: Sweep, run: int) -> str:
+    return f"{variables.SWEEP}{sweep.id}-{run}"
 
 
 def _changed(sweep: int, before: Group, after: Group) -> dict[str, list[tuple[object, ...]]]:

@@ -160,6 +160,13 @@ def show(name: str, as_json: bool) -> None:
     help="Restarts after a failure.",
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable (repeatable).")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Pass on a variable of your environment (repeatable).",
+)
 @click.option("--all", "everything", is_flag=True, help="Copy the whole folder, even what git ignores.")
 @click.option("--no-push", is_flag=True, help="Copy nothing: what runs is on the desk.")
 @click.option("--detach", is_flag=True, help="Return at once; it runs on.")
@@ -174,6 +181,7 @@ def run(
     checkpoint: str,
     retries: int,
     variables: tuple[str, ...],
+    secrets: tuple[str, ...],
     everything: bool,
     no_push: bool,
     detach: bool,
@@ -198,6 +206,7 @@ def run(
             checkpoint=checkpoint,
             retries=retries,
             env=dict(map(sweep_asked.variable, variables)),
+            secrets=secrets,
         )
         if detach:
             render.note(f"Run {begun.number} begins.\n  hotdesk cluster logs {name} {begun.number} -f")

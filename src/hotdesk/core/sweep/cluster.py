@@ -25,6 +25,7 @@ class Run(Value, frozen=True):
     checkpoint: str = ""  # in its folder: what rank 0 writes there, every rank finds after a restart
     retries: int = 3  # after a failure; a lost machine does not count
     environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # names of more
 
     def params(self) -> Params:
         """As a task keeps it."""
