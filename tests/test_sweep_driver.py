@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -432,3 +433,22 @@ def test_whatever_dies_every_task_ends_and_none_counts_twice(seed: int) -> None:
     assert max(begun.values()) == 1, "no attempt is begun twice"
     assert all(saved < attempt for _, attempt, saved in world.went_on)
     assert {task for task, _ in world.copies}.isdisjoint(t.number for t in done), "copies go with their need"
+
+
+def test_tasks_are_counted_again_only_where_something_has_changed(tmp_path: Path) -> None:
+    asked = {"command": ("a",), "created_at": 1.0, "folder": "", "provider": "local", "image": "i"}
+    with SweepStore(tmp_path) as store, SweepStore(tmp_path) as other:
+        number = store.create(Sweep(number=0, desk="blue", **asked), [{"n": n} for n in range(3)]).number
+        asked_for: list[str] = []
+        store._db.set_trace_callback(asked_for.append)
+        assert [store.counts(number).waiting for _ in range(5)] == [3] * 5
+        assert sum("count(*)" in query for query in asked_for) == 1
+        [first, second, _] = store.tasks(number)
+        other.put(number, [replace(first, state=State.DONE)])
+        assert store.counts(number).done == 1, "by another process"
+        store.put(number, [replace(second, state=State.FAILED)])
+        assert (store.counts(number).failed, store.counts(number).waiting) == (1, 1)
+        other.want(number, [3], wanted=False)
+        assert store.unwanted(number) == {3}
+        other.change(number, stopped="why")
+        assert store.sweep(number).stopped == "why"

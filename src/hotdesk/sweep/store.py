@@ -6,9 +6,10 @@ Only the process that holds a sweep's lock changes its tasks; commands change it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -85,6 +86,7 @@ _asked = msgspec.json.Decoder(Asked)
 _checkpoint = msgspec.json.Decoder(Checkpoint)
 _short = msgspec.json.Decoder(Short)
 _object = msgspec.json.Decoder(dict)
+T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,6 +97,8 @@ class SweepStore:
         """`None` keeps everything in memory. Raises `Damaged` or `Missing` where the file cannot serve."""
         self.folder = folder
         self._file = StateFile(folder / "sweeps.db" if folder else None, MIGRATIONS)
+        self._known: dict[tuple[object, ...], Any] = {}  # what was read, as long as nothing has changed
+        self._version: tuple[int, int] = (0, 0)
 
     def __enter__(self) -> SweepStore:
         return self
@@ -113,6 +117,23 @@ class SweepStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._file.complaints(), self._file.transaction():
             yield self._db
+
+    def _again(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
+        """What `read` finds; it is called again only once the file has changed.
+
+        A driver asks many times a second, and counting a sweep's tasks reads them all. `data_version` tells
+        of other processes' changes (https://sqlite.org/pragma.html#pragma_data_version).
+        """
+        with self._file.complaints():
+            row = self._db.execute("PRAGMA data_version").fetchone()
+            version = (int(row[0]), self._db.total_changes)
+            if version != self._version:
+                self._known.clear()
+                self._version = version
+            if key not in self._known:
+                self._known[key] = read()
+        found: T = self._known[key]
+        return found
 
     # ---- sweeps --------------------------------------------------------------------------------------
 
@@ -143,10 +164,11 @@ class SweepStore:
 
     def sweep(self, number: int | None = None) -> Sweep:
         """A sweep by its number, or the newest; a cluster by its number only. Raises `Unknown`."""
+        if number is not None and (found := self._again(("sweep", number), lambda: self._find(number))):
+            return found
         known = self.sweeps(clusters=None if number is not None else False)
-        found = [s for s in known if number is None or s.number == number]
-        if found:
-            return found[-1]
+        if known and number is None:
+            return known[-1]
         if not known:
             raise Unknown(
                 "There is no sweep yet.",
@@ -165,6 +187,10 @@ class SweepStore:
             sweep = replace(self._read(db, number), **changes)
             self._change(db, sweep)
         return sweep
+
+    def _find(self, number: int) -> Sweep | None:
+        row = self._db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
+        return _sweep.decode(row[0]) if row else None
 
     def _read(self, db: sqlite3.Connection, number: int) -> Sweep:
         (body,) = db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
@@ -260,12 +286,11 @@ class SweepStore:
         return _task(row)
 
     def counts(self, sweep: int) -> Counts:
-        with self._file.complaints():
-            found = dict(
-                self._db.execute(
-                    "SELECT state, count(*) FROM tasks WHERE sweep = ? GROUP BY state", (sweep,)
-                ).fetchall()
-            )
+        return self._again(("counts", sweep), lambda: self._counts(sweep))
+
+    def _counts(self, sweep: int) -> Counts:
+        query = "SELECT state, count(*) FROM tasks WHERE sweep = ? GROUP BY state"
+        found = dict(self._db.execute(query, (sweep,)).fetchall())
         return Counts(
             waiting=found.get(State.WAITING, 0) + found.get(State.ASKED, 0),
             running=found.get(State.RUNNING, 0),
@@ -290,9 +315,8 @@ class SweepStore:
 
     def unwanted(self, sweep: int) -> set[int]:
         """The tasks whose cancellation was asked for, and that have not ended since."""
-        with self._file.complaints():
-            found = self._db.execute("SELECT task FROM unwanted WHERE sweep = ?", (sweep,))
-            return {task for (task,) in found}
+        query = "SELECT task FROM unwanted WHERE sweep = ?"
+        return {*self._again(("unwanted", sweep), lambda: [n for (n,) in self._db.execute(query, (sweep,))])}
 
     def want(self, sweep: int, tasks: Iterable[int], *, wanted: bool) -> None:
         """Ask for the cancellation of tasks, or do so no longer."""
@@ -335,9 +359,12 @@ class SweepStore:
     # ---- machines ------------------------------------------------------------------------------------
 
     def machines(self, sweep: int) -> list[Machine]:
-        with self._file.complaints():
-            rows = self._db.execute("SELECT body FROM machines WHERE sweep = ? ORDER BY number", (sweep,))
-            return [_machine.decode(body) for (body,) in rows]
+        query = "SELECT body FROM machines WHERE sweep = ? ORDER BY number"
+
+        def read() -> list[Machine]:
+            return [_machine.decode(body) for (body,) in self._db.execute(query, (sweep,))]
+
+        return [*self._again(("machines", sweep), read)]
 
     def put_machines(self, sweep: int, machines: Iterable[Machine]) -> None:
         with self._writing() as db:
