@@ -383,7 +383,7 @@ def test_a_gang_goes_on_from_its_checkpoint_when_a_machine_is_killed(hotdesk: Co
     del os.environ["SECRET"]
     assert [file.parent.name for file in holding(secret.encode())] == ["variables"]
     assert not [pid for pid in commands() if secret.encode() in pid]
-    [work] = Folders.of(state).machines.glob("*cluster1-1*/**/.hotdesk/sweeps/*/work")
+    [work] = (Folders.of(state).disks / "cluster1-1" / "home" / ".hotdesk" / "sweeps").glob("*/work")
     (work / "go").touch()
     until(lambda: runs()[1]["state"] == "done")
     assert holding(secret.encode()) == []
