@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -116,6 +117,34 @@ def test_a_sweep_that_is_over_can_be_removed_and_its_number_is_not_used_again(
         assert sweeps.kept.folder(first).is_dir()
         assert [view.sweep.number for view in desks.sweeps.ls()] == [1]
         assert sweeps.start(request_).number == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"cpus": 4096.0}, "needs 4096 processors; there are"),
+        ({"per_gpu": 1e-6}, "of a GPU; there are"),
+        ({"memory_gib": 1e6}, "1e+06 GiB of memory; there are"),
+        ({"machines": 2, "cpus": float(len(os.sched_getaffinity(0)))}, "--machines 1"),
+    ],
+)
+def test_a_task_that_no_machine_has_room_for_is_refused(
+    request_: SweepRequest, asked: dict[str, Any], why: str
+) -> None:
+    """It would wait for ever."""
+    with Hotdesk() as desks:
+        parked(desks)
+        with pytest.raises(Usage, match="has no room for a task") as refused:
+            desks.services.sweeps.planned(replace(request_, **asked))
+    assert why in f"{refused.value.why} {refused.value.fix}"
+
+
+def test_a_deadline_that_is_shorter_than_a_task_is_met_by_no_number_of_machines(
+    request_: SweepRequest,
+) -> None:
+    with pytest.raises(Usage, match="No number of machines meets this deadline") as refused:
+        replace(request_, each_seconds=600.0, deadline_seconds=60.0, machines=0).check()
+    assert "One task takes 10 minutes, and the deadline is 1 from now." in refused.value.why
 
 
 def test_a_secret_is_kept_until_the_sweep_is_over(

@@ -13,7 +13,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Missing, NeedsDecision, Refused, Scarce, Usage
 from hotdesk.core.model import Desk, Image, Market, MarketChoice, Offer, Phase
 from hotdesk.core.ports import Access, Fleets, Provider
-from hotdesk.core.sweep import estimate
+from hotdesk.core.sweep import estimate, plan
 from hotdesk.core.sweep.estimate import Load
 from hotdesk.core.sweep.model import Sweep
 from hotdesk.loop.clouds import Clouds
@@ -143,6 +143,27 @@ def most(
             f"--machines {allowed}" if allowed else "hotdesk doctor   # which quota, and how to ask for more",
         )
     return min(ceiling, allowed)
+
+
+def check_fits(offers: Sequence[Offer], request: SweepRequest) -> None:
+    """Raises `Usage` where no machine of this computer has room for a task: it would wait for ever."""
+    machines = min(request.machines or 1, request.space.size)
+    if not offers or places(one := plan.share(offers[0], machines), request):
+        return
+    needs = [_counted(request.cpus, "processor")]
+    needs += [f"{1 / request.per_gpu:g} of a GPU"] if request.per_gpu else []
+    needs += [f"{request.memory_gib:g} GiB of memory"] if request.memory_gib else []
+    has = [_counted(one.vcpus, "processor"), _counted(one.gpu_count, "GPU"), f"{one.memory_gib:g} GiB"]
+    alone = machines > 1 and places(plan.share(offers[0], 1), request)
+    raise Usage(
+        f"{'A machine of this sweep' if machines > 1 else 'This computer'} has no room for a task.",
+        f"A task needs {' and '.join(needs)}; there are {', '.join(has)}.",
+        "--machines 1" if alone else f"--cpus {one.vcpus:g}   # or a desk of a cloud",
+    )
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"
 
 
 def machines_for(request: SweepRequest, offers: Sequence[Offer], most: int) -> int:

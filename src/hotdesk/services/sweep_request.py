@@ -62,6 +62,13 @@ class SweepRequest(Value, frozen=True):
         values(self.secrets)
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
+        if self.deadline_seconds is not None and self.each_seconds > self.deadline_seconds:
+            raise Usage(
+                "No number of machines meets this deadline.",
+                f"One task takes {self.each_seconds / 60:g} minutes, and the deadline is"
+                f" {self.deadline_seconds / 60:g} from now.",
+                f"--deadline {2 * self.each_seconds / 3600:.2g}h",
+            )
         here = Path(self.folder)
         if self.push and here in {Path.home(), Path(here.anchor)}:
             raise Usage(

@@ -78,6 +78,7 @@ class Sweeps:
             launcher = sweep_fleet.launcher(self.clouds, desk.provider)
         else:
             self._check_ray()
+            sweep_fleet.check_fits(self.clouds.provider(desk.provider).offers(Want()), request)
         sweep_linger.check(desk.provider, request.linger_seconds)
         self._check_size(request)
         if request.machines > MACHINES_MOST[rented]:

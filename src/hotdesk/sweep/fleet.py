@@ -21,6 +21,7 @@ from hotdesk.core.lifecycle.descent import machine_of
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Want
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Ask, Prove
+from hotdesk.core.sweep import plan
 from hotdesk.core.sweep.model import Sweep
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
@@ -119,10 +120,9 @@ class DeskSite(Reached):
 
     def _seen(self, desk: Desk, live: Instance) -> SeenMachine:
         offer = next((o for o in desk.offers if o.instance_type == live.instance_type), desk.offers[0])
-        slots, gpus = int(offer.vcpus) or 1, int(offer.gpu_count)
         if not cloud(desk.provider).rented:  # all of them are this one computer
-            slots = max(1, slots // self.sweep.machines)
-            gpus = gpus if self.sweep.machines == 1 else gpus // self.sweep.machines
+            offer = plan.share(offer, self.sweep.machines)
+        slots, gpus = int(offer.vcpus) or 1, int(offer.gpu_count)
         return SeenMachine(
             instance=f"{live.id}@{live.started_at!r}",
             address=self._address(desk.name),

@@ -11,6 +11,7 @@ from math import ceil
 
 from msgspec.structs import replace
 
+from hotdesk.core.model import Offer
 from hotdesk.core.sweep.model import Counts, Ended, Machine, MachineState, State, Sweep, Task, Wish
 
 LOST_MOST = 8  # machines that a task may go with, before it is taken for the cause
@@ -103,6 +104,16 @@ def places_of(sweep: Sweep, machine: Machine) -> int:
     if sweep.gpus:
         at_once = min(at_once, int(machine.gpus / sweep.gpus + 1e-9))
     return max(0, at_once)
+
+
+def share(computer: Offer, machines: int) -> Offer:
+    """One of several machines that are this computer: they share its processors and its GPUs."""
+    gpus = int(computer.gpu_count)
+    return replace(
+        computer,
+        vcpus=float(max(1, int(computer.vcpus) // machines)),
+        gpu_count=gpus if machines == 1 else gpus // machines,
+    )
 
 
 def batch_size(recent_seconds: Sequence[float], waiting: int, slots: int) -> int:
