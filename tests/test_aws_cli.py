@@ -163,3 +163,11 @@ def test_a_price_that_aws_does_not_tell_is_from_the_own_table_and_dated(fake: Fa
     assert "g4dn.xlarge in us-west-2" in done.stdout
     assert "hotdesk's own table" in done.stdout
     assert "$0.526" in done.stdout
+
+
+def test_a_reservation_of_the_account_is_chosen_and_the_plan_says_why(fake: FakeEc2, ask: Ask) -> None:
+    reserved = fake.post("reservation", type="g4dn.xlarge", zone="us-west-2b")
+    done = ask(*UP, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    launch = next(line for line in done.stdout.splitlines() if "launch" in line)
+    assert f"your capacity reservation {reserved['id']} is paid already" in launch

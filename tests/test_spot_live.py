@@ -417,3 +417,25 @@ def test_where_two_machines_cannot_be_the_first_is_given_back(
     live.on(True, True, False)
     assert live.look() == (SPOT, "us-west-2a")
     assert [m for m in live.things("instance", gone=True) if "hotdesk:role" in m["tags"]] == []
+
+
+def test_a_job_moves_into_a_reservation_that_becomes_free_and_stays(fake: FakeEc2, tmp_path: Path) -> None:
+    live = Live(fake, tmp_path)
+    live.on(True, True, True)
+    assert live.look() == (SPOT, "us-west-2a")
+    live.clock.to(live.clock.at + CHANGEOVER)
+    live.becomes_ready()
+    id_ = fake.post("reservation", type="g4dn.xlarge", zone="us-west-2b")["id"]
+    free = offer(zone="us-west-2b", price=0.0, reservation=id_, source="capacity reservation", why="paid")
+    live.offers = (free, *OFFERS)
+    live.clock.to(live.clock.at + 2 * TICK - CHANGEOVER)
+    live.happened()
+    assert live.look() == (ON_DEMAND, "us-west-2")
+    [machine] = live.alive()
+    assert (machine["zone"], machine["usd_per_hour"]) == ("us-west-2b", pytest.approx(0.005))
+    live.clock.to(live.clock.at + CHANGEOVER)
+    live.becomes_ready()
+    live.clock.to(live.clock.at + 2 * TICK - CHANGEOVER)
+    live.happened()
+    live.look()
+    assert live.alive()[0]["id"] == machine["id"]

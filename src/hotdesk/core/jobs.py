@@ -317,14 +317,19 @@ def leave_machine(
     markets = {Action.ON_DEMAND: Market.ON_DEMAND, Action.SPOT: Market.SPOT}
     same = markets.get(decision.action, machine.market) is machine.market
     stays = same and (decision.action is not Action.SPOT or decision.zone in {"", here})
-    if stays or seen.over:
+    return None if stays else depart(job, seen, decision.why)
+
+
+def depart(job: Job, seen: SeenJob, why: str) -> Notify | Shift | Pause | None:
+    """Leave a working machine: ask for a checkpoint first, where it may come. None: the job is over."""
+    if seen.over:
         return None
     asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds or 20.0
     if seen.alive and job.signal and asked < 0:
-        return Notify(job=job, why=decision.why)
+        return Notify(job=job, why=why)
     if seen.alive and job.signal and not seen.saved and asked < patience:
         return Pause(job=job, why="it is asked for a checkpoint, then it moves")
-    return Shift(job=job, offers=(), why=decision.why)
+    return Shift(job=job, offers=(), why=why)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------

@@ -108,11 +108,13 @@ class Offer(Value, frozen=True):
     source: str = ""
     why: str = ""  # the reason it was chosen, if it was
     taken: bool = False  # a machine of one's own, whose GPU somebody uses now
+    reservation: str = ""  # of capacity that the account pays for, whether or not it is used
 
     @property
     def key(self) -> str:
         """The capacity pool: what a "sold out" refers to."""
-        return f"{self.provider}/{self.zone or self.region}/{self.instance_type}/{self.market}"
+        pool = f"{self.provider}/{self.zone or self.region}/{self.instance_type}/{self.market}"
+        return f"{pool}/{self.reservation}" if self.reservation else pool
 
 
 class Scope(Value, frozen=True):
@@ -338,10 +340,7 @@ class Survey(Value, frozen=True):
                 if not self.is_others(thing):
                     by_desk.setdefault(thing.desk, {}).setdefault(kind, []).append(thing)
         others = self.others()
-        return {
-            desk: self._seen(by_desk.get(desk, {}), others.get(desk, ()))
-            for desk in [*by_desk, *(name for name in others if name not in by_desk)]
-        }
+        return {d: self._seen(by_desk.get(d, {}), others.get(d, ())) for d in [*by_desk, *others]}
 
     def without(self, names: Collection[str]) -> Survey:
         """The same without what carries one of these names where others carry their desk's."""

@@ -23,6 +23,7 @@ from hotdesk.core.jobs import (
     SeenJob,
     Shift,
     Start,
+    depart,
     leave_machine,
 )
 from hotdesk.core.lifecycle import holding
@@ -93,6 +94,8 @@ class Placing:
     def _with(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance) -> AnyAct:
         """Decide for a job on this machine: whether to move it, and its next offers after an interruption."""
         here, now, past = _key(machine), self.clock.now(), self.store.past(desk)
+        if machine.market is Market.ON_DEMAND and not machine.usd_per_hour:
+            return act  # it is in a reservation of the account's, whose hours are paid in any case
         if holding.seeks(desk, now):
             if held := holding.granted(desk, past):
                 return self._onto(desk, act, job, told, machine, held=held)
@@ -143,15 +146,12 @@ class Placing:
         self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance, *, held: Offer
     ) -> AnyAct:
         """Move to the place that a placeholder keeps, once the job has written a checkpoint."""
-        spot = held.market is Market.SPOT
-        decision = Decision(
-            action=Action.SPOT if spot else Action.ON_DEMAND, zone=held.key if spot else "", why=held.why
-        )
-        leave = leave_machine(job, told, machine, decision, _key(machine))
+        leave = depart(job, told, held.why)
         if not isinstance(leave, Shift):
             return leave or act
         others, later = self._decide(desk, job, machine)
         offers = (held, *(o for o in others if o.key != held.key))
+        spot = held.market is Market.SPOT
         at = self._on_demand_at(desk, job, offers, later) if spot and later else 0.0
         return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
 
@@ -182,7 +182,8 @@ class Placing:
         **more: object,
     ) -> tuple[tuple[Offer, ...], Decision | None]:
         now = self.clock.now()
-        offers = self._offered(desk)
+        full = self.store.past(desk).refused(desk.offers, now)  # of reservations
+        offers = tuple(o for o in self._offered(desk) if not (o.reservation and o.key in full))
         running = str(more.get("machine", ""))
         last = self.store.past(desk).launch
         region, gib = (at.region, at.disk_gib) if at else ("", float(desk.want.disk_gib))

@@ -43,7 +43,7 @@ def terms_of(
 
     The price of spot is that of the market: of the cheapest zone that has it, as often as zones have it.
     """
-    on_demand = [o.usd_per_hour for o in offers if o.market is Market.ON_DEMAND]
+    on_demand = [o.usd_per_hour for o in offers if o.market is Market.ON_DEMAND and not o.reservation]
     spot = [o.usd_per_hour for o in offers if o.market is Market.SPOT]
     usd = min(on_demand or spot or [0.0])
     free = usd <= 0
@@ -131,13 +131,21 @@ def place(
 
     First spot that is worth it, each place as it is decided where those before have refused; then on-demand;
     then the rest of spot that is cheaper than that, for when on-demand is sold out. Spot for more than
-    on-demand is left out.
+    on-demand is left out. What the account has reserved comes before all of it.
 
     `zones`: what is known of each spot offer, named by its key. `machine`: "on-demand", or the key of the
     spot offer that it runs on. `spells`: how long spot was seen to last, and whether it then fell.
     `on_demand_move_usd`: by offer key, what bringing the checkpoint there costs. `keeps`: the machine works
     on until another is granted, so the offers are those that it would be left for, best first.
     """
+    reserved = tuple(o for o in offers if o.reservation)
+    if reserved:
+        why = f"{reserved[0].instance_type}: {reserved[0].why}"
+        later, _ = place(
+            job, [o for o in offers if not o.reservation], zones, now,
+            spells=spells, changeover=changeover, on_demand_move_usd=on_demand_move_usd, policy=policy,
+        )  # fmt: skip
+        return (*reserved, *(() if keeps else later)), Decision(action=Action.ON_DEMAND, why=why)
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
         return tuple(offers), None

@@ -86,7 +86,8 @@ def rank(
 
     fitting.sort(key=lambda offer: (felt(offer), offer.market is Market.SPOT, offer.key))
     figures = {(zone.zone, zone.instance_type): zone for zone in history}
-    usual = {(o.region, o.instance_type): o.usd_per_hour for o in fitting if o.market is Market.ON_DEMAND}
+    listed = [o for o in fitting if o.market is Market.ON_DEMAND and not o.reservation]
+    usual = {(o.region, o.instance_type): o.usd_per_hour for o in listed}
     chosen = [
         msgspec.structs.replace(
             offer,
@@ -132,6 +133,8 @@ def _why(
         reasons.append(
             f"${more:.3g}/h more" if more > 0 else f"${-more:.3g}/h less" if more < 0 else "as cheap"
         )
+    if offer.reservation:
+        reasons = [f"your {offer.source} {offer.reservation} is paid already"]
     if ms is not None and not (place == 0 and ms <= NEAR_MS):
         reasons.append(f"{ms:.0f} ms away")
     if offer.market is Market.SPOT:

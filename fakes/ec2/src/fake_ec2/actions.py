@@ -72,6 +72,7 @@ def load() -> None:
         quotas,
         recycle,
         registration,
+        reservations,
         routes,
         snapshots,
         tags,

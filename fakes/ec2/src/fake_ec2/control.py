@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fake_ec2 import catalogue, crowd, ledger, machine, market, network, quotas, routes
+from fake_ec2 import catalogue, crowd, ledger, machine, market, network, quotas, reservations, routes
 from fake_ec2.errors import Problem
 from fake_ec2.filters import iso, seconds_of
 from fake_ec2.registration import drop_image
@@ -389,6 +389,7 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "capacity"): set_capacity,
     ("DELETE", "capacity"): clear_capacity,
     ("POST", "quota"): set_quota,
+    ("POST", "reservation"): reservations.make,
     ("POST", "spot-price"): set_spot_price,
     ("POST", "regions"): set_regions,
     ("POST", "network"): set_network,

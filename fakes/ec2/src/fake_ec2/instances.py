@@ -109,6 +109,7 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
         "Monitoring": {"State": instance.monitoring},
         "MetadataOptions": instance.metadata,
         "CpuOptions": cpu_options(instance.type),
+        "CapacityReservationId": instance.capacity_reservation,
         "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
         "HibernationOptions": {"Configured": False},
         "EnclaveOptions": {"Enabled": False},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fake_ec2 import catalogue, hidden_images, keys, market, network, quotas, roles
+from fake_ec2 import catalogue, hidden_images, keys, market, network, quotas, reservations, roles
 from fake_ec2 import plan as free_plan
 from fake_ec2.actions import Call, action
 from fake_ec2.disks import check_mapping, make_volume
@@ -38,9 +38,15 @@ def run_instances(world: World, call: Call) -> dict[str, Any]:
     if allowed < least:
         quotas.check_quota(world, call.region, kind, buys, 0)
         raise Problem("VcpuLimitExceeded", f"Your quota allows {allowed} of the {least} instances requested.")
-    zone, count = market.place(world, call, kind, buys, plan["zone"], least, min(most, allowed))
+    reserved = reservations.joined(world, call.region, order, plan)
+    if reserved:
+        zone, count = reserved["zone"], min(most, reservations.left(world, call.region, reserved))
+    else:
+        zone, count = market.place(world, call, kind, buys, plan["zone"], least, min(most, allowed))
     reservation = world.new_id("r")
     made = [build(world, call, order, plan, zone, reservation, index) for index in range(count)]
+    for instance in made:
+        instance.capacity_reservation = reserved["id"] if reserved else None
     remember(world, call, plan, [i.id for i in made])
     return reservation_row(world, call.region, made, everything=True)
 

@@ -67,6 +67,7 @@ class Instance(Thing):
     token: str
     market: str  # on-demand | spot
     spot_request_id: str | None = None
+    capacity_reservation: str | None = None
     shutdown_behavior: str = "stop"
     disable_api_termination: bool = False
     disable_api_stop: bool = False

@@ -55,6 +55,7 @@ class Settings:
     enabled_regions: set[str] = field(default_factory=lambda: set(catalogue.ALWAYS_ENABLED))
     quotas: dict[str, float] = field(default_factory=dict)  # by code, and by "region/code"
     capacity: list[dict[str, Any]] = field(default_factory=list)  # rows: zone, type, market, free
+    reservations: list[dict[str, Any]] = field(default_factory=list)  # of capacity: see reservations.py
     addresses: str = ""  # a network to draw public addresses from; empty: loopback
 
 

@@ -18,6 +18,8 @@ from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE, kind_of
 CODES: dict[str, Kind] = {
     # No capacity now. InsufficientInstanceCapacity has status 500 and is definite nevertheless.
     "InsufficientInstanceCapacity": Kind.NO_CAPACITY,
+    "ReservationCapacityExceeded": Kind.NO_CAPACITY,
+    "InvalidCapacityReservationId.NotFound": Kind.NO_CAPACITY,
     "InsufficientHostCapacity": Kind.NO_CAPACITY,
     "InsufficientReservedInstanceCapacity": Kind.NO_CAPACITY,
     "InsufficientFreeAddressesInSubnet": Kind.NO_CAPACITY,

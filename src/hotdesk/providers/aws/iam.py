@@ -27,6 +27,7 @@ def policy() -> dict[str, Any]:
             _allow(
                 "Look",
                 [
+                    "ec2:DescribeCapacityReservations",
                     *("ec2:DescribeAvailabilityZones", "ec2:DescribeImages", "ec2:DescribeInstances"),
                     *("ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes"),
                     *("ec2:DescribeKeyPairs", "ec2:DescribeRegions", "ec2:DescribeRouteTables"),

@@ -14,7 +14,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
-from hotdesk.providers.aws import disks, inventory, network, placeholders, quotas, scopes, tags
+from hotdesk.providers.aws import disks, inventory, network, placeholders, quotas, reservations, scopes, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import answers, code
@@ -204,6 +204,7 @@ def run_request(
         "UserData": user_data,
         "TagSpecifications": tags.specifications(kinds, told),
     }
+    request |= reservations.of(offer)
     if spot:  # without MaxPrice: the on-demand price is the limit, and a lower one only interrupts earlier
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}

@@ -31,7 +31,7 @@ from hotdesk.core.money import Money, per_hour
 from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import Shipped, is_estimate, is_shipped
 from hotdesk.parallel import all_of, side_by_side
-from hotdesk.providers.aws import free_plan, hardware
+from hotdesk.providers.aws import free_plan, hardware, reservations
 from hotdesk.providers.aws.account import Account, ListPrice, pages
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pricing import currency_of, list_prices
@@ -116,6 +116,8 @@ def find_offers(
                 offers.append(here(market=Market.ON_DEMAND, price=known))
             if price := spot.get((zone, name)):
                 offers.append(here(market=Market.SPOT, price=today(price, region, "spot price history")))
+    if want.market != MarketChoice.SPOT:
+        offers += reservations.offers(account, rows, now)
     fitting = [
         o
         for o in offers

@@ -113,7 +113,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     paid = read(told.get("price", "")) or Price(vocabulary.number(told, "usd"), "USD")
     (usd, amount), priced = money.dollars(*paid), vocabulary.number(told, "priced") or None
-    if not usd and not spot:  # the price was unknown at launch
+    if not usd and not spot and not raw.get("CapacityReservationId"):  # the price was unknown at launch
         known = list_price(found.region, raw["InstanceType"])
         usd, priced, amount = (known.usd, known.time, known.told) if known else (0.0, None, None)
     return Instance(

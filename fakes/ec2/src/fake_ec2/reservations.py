@@ -1,0 +1,123 @@
+"""Capacity that the account has reserved, also in blocks. Tests set it by /_fake/reservation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fake_ec2 import catalogue
+from fake_ec2.actions import Call, action
+from fake_ec2.errors import Problem
+from fake_ec2.filters import keep, page, stamp
+from fake_ec2.world import ACCOUNT, World
+
+TAKING = {"pending", "running", "stopping", "shutting-down"}  # states in which a machine takes up a slot
+BLOCK = "capacity-block"
+
+
+def make(world: World, ask: dict[str, Any]) -> dict[str, Any]:
+    """Reserve: `type` in `zone`, for `count` machines; `targeted`, or of any launch that fits; a `block`."""
+    found = {
+        "id": f"cr-0{len(world.settings.reservations):016x}",
+        "type": ask["type"],
+        "zone": ask["zone"],
+        "count": int(ask.get("count", 1)),
+        "targeted": bool(ask.get("targeted")) or bool(ask.get("block")),
+        "block": bool(ask.get("block")),
+        "state": ask.get("state", "active"),
+        "created": world.clock.now(),
+        "ends": ask.get("ends"),
+    }
+    world.settings.reservations.append(found)
+    return found
+
+
+def left(world: World, region: str, row: dict[str, Any]) -> int:
+    """Machines that it still has room for."""
+    used = sum(
+        i.capacity_reservation == row["id"] and i.state in TAKING
+        for i in world.region(region).instances.values()
+    )
+    return int(int(row["count"]) - used)
+
+
+def joined(world: World, region: str, order: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any] | None:
+    """The reservation that a launch goes into: the one it names, else an open one that fits."""
+    spec = order.get("CapacityReservationSpecification") or {}
+    named = (spec.get("CapacityReservationTarget") or {}).get("CapacityReservationId")
+    rows = [row for row in world.settings.reservations if row["zone"][:-1] == region]
+    if not named:
+        open_ = plan["market"] == "on-demand" and spec.get("CapacityReservationPreference") != "none"
+        fits = (row for row in rows if open_ and not row["targeted"] and _fits(row, plan))
+        return next((row for row in fits if left(world, region, row) > 0), None)
+    row = next((row for row in rows if row["id"] == named), None)
+    if row is None:
+        raise Problem(
+            "InvalidCapacityReservationId.NotFound", f"The capacity reservation '{named}' does not exist."
+        )
+    is_block = (order.get("InstanceMarketOptions") or {}).get("MarketType") == BLOCK
+    if not _fits(row, plan) or is_block != row["block"]:
+        raise Problem(
+            "InvalidParameterCombination",
+            f"The capacity reservation '{named}' does not match the attributes of the instance.",
+        )
+    if row["state"] != "active" or left(world, region, row) < 1:
+        raise Problem(
+            "ReservationCapacityExceeded",
+            "The requested reservation does not have sufficient compatible and available capacity for this "
+            "request.",
+        )
+    return row
+
+
+def _fits(row: dict[str, Any], plan: dict[str, Any]) -> bool:
+    return bool(row["type"] == plan["type"] and plan["zone"] in {None, row["zone"]})
+
+
+@action("DescribeCapacityReservations")
+def describe(world: World, call: Call) -> dict[str, Any]:
+    rows = [_row(world, call.region, r) for r in world.settings.reservations if r["zone"][:-1] == call.region]
+    if wanted := call.get("CapacityReservationIds"):
+        known = {row["CapacityReservationId"] for row in rows}
+        if lost := [one for one in wanted if one not in known]:
+            raise Problem(
+                "InvalidCapacityReservationId.NotFound",
+                f"The capacity reservation '{lost[0]}' does not exist.",
+            )
+        rows = [row for row in rows if row["CapacityReservationId"] in wanted]
+    fields = {
+        "instance-type": "InstanceType",
+        "owner-id": "OwnerId",
+        "instance-platform": "InstancePlatform",
+        "availability-zone": "AvailabilityZone",
+        "tenancy": "Tenancy",
+        "state": "State",
+        "instance-match-criteria": "InstanceMatchCriteria",
+        "end-date-type": "EndDateType",
+    }
+    return page(keep(rows, call, fields), call, "CapacityReservations")
+
+
+def _row(world: World, region: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "CapacityReservationId": row["id"],
+        "CapacityReservationArn": f"arn:aws:ec2:{region}:{ACCOUNT}:capacity-reservation/{row['id']}",
+        "OwnerId": ACCOUNT,
+        "InstanceType": row["type"],
+        "InstancePlatform": "Linux/UNIX",
+        "AvailabilityZone": row["zone"],
+        "AvailabilityZoneId": catalogue.zones(region).get(row["zone"]),
+        "Tenancy": "default",
+        "TotalInstanceCount": row["count"],
+        "AvailableInstanceCount": left(world, region, row) if row["state"] == "active" else 0,
+        "EbsOptimized": False,
+        "EphemeralStorage": False,
+        "State": row["state"],
+        "StartDate": stamp(row["created"]),
+        "CreateDate": stamp(row["created"]),
+        "EndDate": stamp(row["ends"]),
+        "EndDateType": "limited" if row["ends"] else "unlimited",
+        "InstanceMatchCriteria": "targeted" if row["targeted"] else "open",
+        "ReservationType": BLOCK if row["block"] else "default",
+        "CapacityAllocations": [],
+        "Tags": [],
+    }
