@@ -247,26 +247,28 @@ class SemiMarkov:
             anew += item(mine) - item(mine + stage)
         anew = max(anew, 0.0) * unit
         best, least, entry, state = 0, inf, inf, 0
+        above = self.buckets + other
         for n, age in enumerate(ages):
             if age < 0:
                 continue
-            old = int(age / tick + 1e-6)
-            old = min(old, top)
+            old, zone = int(age / tick + 1e-6), zones[n]
+            if old > top:  # noqa: PLR1730 -- min() takes twice as long as the rest of the line
+                old = top
             if n == here:
-                place = row + self.buckets + buckets[old] * self.classes + other
+                place = row + above + buckets[old] * self.classes
                 cost, hours = item(place * width + self.cheap + stage) * unit, min(lives[old], longest) / 3600
-                extra = (zones[n].usd_per_hour - market) * hours
+                extra = (zone.usd_per_hour - market) * hours
             else:
                 if (pair := known.get(old)) is None:
-                    place = row + self.buckets + buckets[old] * self.classes + other
+                    place = row + above + buckets[old] * self.classes
                     pair = item(place * width + self.cheap) * unit, min(lives[old], longest) / 3600
                     known[old] = pair
                 cost, hours = pair
-                extra = (zones[n].usd_per_hour - market) * hours + zones[n].move_usd
-            risk = anew * (1 / zones[n].chance - 1) if anew and n != here else 0.0
-            if cost + extra + risk < least:
-                best, least, entry = n, cost + extra + risk, inf if risk else extra
-                state = self.buckets + buckets[old] * self.classes + other
+                extra = (zone.usd_per_hour - market) * hours + zone.move_usd
+            risk = anew * (1 / zone.chance - 1) if anew and n != here else 0.0
+            if (total := cost + extra + risk) < least:
+                best, least, entry = n, total, inf if risk else extra
+                state = above + buckets[old] * self.classes
         there = (row + state) * width
         wait, dear = (
             min(item(there + one) * unit + entry, item(away + one) * unit + moves / len(zones))
