@@ -21,6 +21,7 @@ LOOK_SECONDS = 0.25  # between two looks at what a task has saved
 STILL_SECONDS = 1.0  # a checkpoint is complete when nothing has changed for so long
 KEEP_SECONDS = 20.0  # between two copies
 SHARE = 10.0  # … and so many times as long as the last one took, so that tasks keep the disk
+REST = 20.0  # times as long as a look at many files took, until the next
 SPARE_BYTES = 1 << 28  # left free, beside three times the checkpoint: the task's own files come first
 ROOT = "checkpoint"  # its name within a copy
 _SIGNALLED = 128  # exit statuses above are of processes that a signal has ended
@@ -43,7 +44,7 @@ class Keeper:
         self.seen = survey(self.source)
         self.kept = self.seen if new else {}  # what it began with has a copy where it came from
         self.changed_at = time.monotonic()
-        self.next_at = float("-inf")
+        self.look_at = self.next_at = float("-inf")
         with contextlib.suppress(OSError):  # made by a runner that was killed
             self.at = os.stat(self.file).st_mtime
 
@@ -55,7 +56,10 @@ class Keeper:
         """Make a copy where there is something new, it is complete, and the last copy is old enough."""
         with self.lock:
             now = time.monotonic()
+            if now < self.look_at and now >= self.hurried_until:
+                return
             found = survey(self.source)
+            self.look_at = now + REST * (time.monotonic() - now)
             if found != self.seen:
                 self.seen, self.changed_at = found, now
                 return
