@@ -39,6 +39,7 @@ def test_the_policy_allows_exactly_what_is_done(mine: Laptop) -> None:
     fake = mine.fake
     assert mine.aliyun.offers(Want(gpu="A10"))
     assert list(mine.aliyun.examine([], [], None))
+    fake.world.silent = True  # its console: the host key comes through Cloud Assistant
     assert mine.do(Goal.RUNNING) is None
     mine.aliyun.open_notebook(machine(mine), True, ())
     mine.aliyun.close_notebook(machine(mine))

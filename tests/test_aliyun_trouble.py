@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
@@ -287,3 +288,17 @@ def test_what_a_dead_process_made_is_read_again_once_it_must_be_listed() -> None
     memory.keep(later, 1030.0)
     assert memory.of("cn-beijing", 1030.0 + inventory.QUIET_SECONDS - 1.0) == later
     assert memory.of("cn-beijing", 1030.0 + inventory.QUIET_SECONDS) is None
+
+
+@pytest.mark.parametrize("action", ["AuthorizeSecurityGroup", "RevokeSecurityGroup"])
+@pytest.mark.parametrize("lose", ["before", "after"])
+def test_letting_a_new_address_in_outlives_a_lost_answer(mine: Laptop, action: str, lose: str) -> None:
+    """It is no step, so no journal would know of it: the same request again has no second effect."""
+    assert mine.do(Goal.RUNNING) is None
+    mine.settings = replace(mine.settings, address="198.51.100.9/32")
+    mine.store.close()
+    mine.open()  # a new process, which asks again who is admitted
+    mine.fake.world.harm(action, lose=lose)
+    assert mine.do(Goal.RUNNING) is None
+    [group] = [g for r in mine.fake.world.regions.values() for g in r.groups.values() if g.rules]
+    assert [rule["SourceCidrIp"] for rule in group.rules] == ["198.51.100.9/32"]

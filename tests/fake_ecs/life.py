@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from hotdesk.providers.cloud.hostkeys import on_console
 from tests.fake_ecs import disks
 from tests.fake_ecs.market import TYPES
 from tests.fake_ecs.world import Machine, World
@@ -85,6 +86,17 @@ def _console(world: World, machine: Machine) -> str:
     blob = b"".join(len(part).to_bytes(4) + part for part in (kind, key))
     line = f"ssh-ed25519 {base64.b64encode(blob).decode()} root@host"
     return f"-----BEGIN SSH HOST KEY KEYS-----\n{line}\n-----END SSH HOST KEY KEYS-----\n"
+
+
+def console(world: World, machine: Machine) -> str:
+    """What the machine has printed so far."""
+    live = world.rig.ask("console", machine.id) if world.rig else None
+    return live or machine.console
+
+
+def host_keys(world: World, machine: Machine) -> list[str]:
+    """What is in its files, whatever its console shows."""
+    return on_console(console(world, machine) if world.rig else _console(world, machine))
 
 
 def when(

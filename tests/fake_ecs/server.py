@@ -14,11 +14,11 @@ from typing import Any
 
 from fake_ec2.listener import Conversation, Listener, Reply
 from fake_ec2.rig import load_rig
-from tests.fake_ecs import account, bill, disks, images, laws, life, machines, market, network
+from tests.fake_ecs import account, assistant, bill, disks, images, laws, life, machines, market, network
 from tests.fake_ecs.wire import Call, Problem
 from tests.fake_ecs.world import Machine, World
 
-assert all((account, bill, disks, images, machines, market, network))  # each enters its operations
+assert all((account, assistant, bill, disks, images, machines, market, network))  # each enters its operations
 
 
 class _Conversation(Conversation):

@@ -23,6 +23,7 @@ DURATIONS = {
     "copy": 240.0,
     "network": 6.0,  # a VPC or vSwitch, Pending to Available
     "recycling": 300.0,  # spot: the notice, to the end
+    "command": 4.0,  # of Cloud Assistant, from the request to its output
     "token": 1.0,  # a request with a token is in flight
 }
 ZONES = {
@@ -174,6 +175,7 @@ class World:
 
     def reset(self) -> None:
         self.clock = Clock(self.pace, DURATIONS)
+        self.clock.advance(-self.clock.now() % 60.0)  # a minute begins: what is told in minutes is the same
         self.chance = random.Random(1)
         self.door.secrets = {"LTAIfake": "fake-secret", "STS.temporary": "temporary-secret", "LTAIbob": "bob"}
         self.door.tokens = {"STS.temporary": "the-token"}
@@ -197,6 +199,9 @@ class World:
         self.spoil: list[str] = []  # what goes wrong with the next images
         self.lag = 0.0  # seconds until a new machine, disk, image or snapshot is listed
         self.lag_varies = False  # each has a share of them, by its id
+        self.silent = False  # machines print no host key on their console
+        self.assistant = ""  # the error code of every command of Cloud Assistant
+        self.commands: list[dict[str, Any]] = []  # Cloud Assistant's, with their results
         self.vanish = 0  # so many of the next machines find no stock after the answer
         self.throttle: dict[str, int] = {}  # calls a minute, by action
         self.retry_after = ""  # the header of throttled answers, in milliseconds

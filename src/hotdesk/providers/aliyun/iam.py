@@ -16,7 +16,8 @@ LOOK = (
     *("ecs:DescribeImages", "ecs:DescribeInstances", "ecs:DescribeInstanceTypes", "ecs:DescribePrice"),
     *("ecs:DescribeRegions", "ecs:DescribeSecurityGroupAttribute", "ecs:DescribeSecurityGroups"),
     *("ecs:DescribeSnapshots", "ecs:DescribeSpotPriceHistory", "ecs:ListTagResources"),
-    *("ecs:GetInstanceConsoleOutput", "vpc:DescribeVpcs", "vpc:DescribeVSwitches"),
+    *("ecs:GetInstanceConsoleOutput", "ecs:DescribeInvocationResults"),
+    *("vpc:DescribeVpcs", "vpc:DescribeVSwitches"),
 )
 #: Asked by `hotdesk costs --compare` alone.
 BILL = ("bssapi:DescribeInstanceBill",)
@@ -30,6 +31,8 @@ CHANGE = (
     *("ecs:AuthorizeSecurityGroup", "ecs:RevokeSecurityGroup", "ecs:DeleteSecurityGroup"),
     *("ecs:ModifySecurityGroupPolicy", "ecs:ModifyInstanceAutoReleaseTime"),
 )
+#: Has a machine print its host keys. It is about two resources: the machine, and a command that has no tags.
+ASSIST = ("ecs:RunCommand",)
 #: What a desk's own role may do: stop its machine, after a note in its tags.
 LEAVE = ("ecs:DescribeInstances", "ecs:StopInstances", "ecs:TagResources")
 
@@ -43,6 +46,8 @@ def policy() -> dict[str, Any]:
         # out of what is there: a public image, a network, a machine; and snapshots, which have no tags yet
         _allow(("ecs:RunInstances", "ecs:CreateImage", "ecs:CopyImage", "ecs:TagResources")),
         _allow(CHANGE, TAGGED),
+        _allow(ASSIST, TAGGED, "acs:ecs:*:*:instance/*"),
+        _allow(ASSIST, resource="acs:ecs:*:*:command/*"),
         _allow(("ram:PassRole",)),
     )
 
@@ -56,9 +61,11 @@ def _document(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "1", "Statement": list(statements)}
 
 
-def _allow(actions: tuple[str, ...], condition: dict[str, Any] | None = None) -> dict[str, Any]:
+def _allow(
+    actions: tuple[str, ...], condition: dict[str, Any] | None = None, resource: str = "*"
+) -> dict[str, Any]:
     when = {"Condition": condition} if condition else {}
-    return {"Effect": "Allow", "Action": sorted(actions), "Resource": "*", **when}
+    return {"Effect": "Allow", "Action": sorted(actions), "Resource": resource, **when}
 
 
 def allowed() -> set[str]:

@@ -90,10 +90,14 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
     raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
 
 
-def verify(account: Account, image_id: str) -> None:
-    """Check that an image holds what its tags say, and tag it as verified. Raises `Refused` (corrupt)."""
+def verify(account: Account, image_id: str, known: Mapping[str, Any] | None = None) -> None:
+    """Check that an image holds what its tags say, and tag it as verified. Raises `Refused` (corrupt).
+
+    `known`: the image as last surveyed; what an image that is whole holds never changes. Its snapshots are
+    asked for anew.
+    """
     region, bare = split(image_id)
-    image = describe(account, region, bare)
+    image = known if known and known["Status"] == "Available" else describe(account, region, bare)
     told = tags.read(image.get("Tags"))
     if image["Status"] in _FAILED:
         raise Refused(Kind.CORRUPT, f"{bare} is {image['Status']}.")

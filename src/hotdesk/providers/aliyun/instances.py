@@ -1,4 +1,4 @@
-"""Launch, start, stop and delete machines, and read their host keys."""
+"""Launch, start, stop and delete machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.client import DATE
 from hotdesk.providers.aliyun.errors import GONE, code
-from hotdesk.providers.cloud import hostkeys, price, vocabulary
+from hotdesk.providers.cloud import price, vocabulary
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 
@@ -279,17 +279,3 @@ def address_of(machine: Mapping[str, Any]) -> str:
     public = (machine.get("PublicIpAddress") or {}).get("IpAddress") or []
     elastic = (machine.get("EipAddress") or {}).get("IpAddress") or ""
     return str(public[0]) if public else str(elastic)
-
-
-def host_keys(account: Account, region: str, bare: str) -> list[str]:
-    """The public host keys that a machine printed on its console at boot, as `type base64`.
-
-    The console is read through the cloud's API and only root can write to it, so a man in the middle cannot
-    insert another key. Raises `Refused` (not-ready) until they are there.
-    """
-    shown = account.ask(region, "GetInstanceConsoleOutput", InstanceId=bare)
-    text = base64.b64decode(shown.get("ConsoleOutput") or "").decode("utf-8", "replace")
-    keys = hostkeys.on_console(text)
-    if not keys:
-        raise Refused(Kind.NOT_READY, f"{bare} has not shown its host key on its console yet.", seconds=5)
-    return keys

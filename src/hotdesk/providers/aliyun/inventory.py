@@ -7,8 +7,10 @@ remembered. All regions are read concurrently.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from hotdesk.core.errors import Kind, Refused
@@ -24,6 +26,10 @@ LINGERS_SECONDS = 120.0
 #: How long a process does not read snapshots and groups again, which change only by what it does itself, and
 #: does not ask again a region that holds nothing: that takes three requests each time.
 QUIET_SECONDS = 120.0
+
+#: A listing that was asked for so short a time before a look is that look's own.
+GLIMPSE_SECONDS = 2.0
+PAGE = 100  # the most rows of one answer
 
 Raw = Mapping[str, Any]
 
@@ -67,9 +73,32 @@ class Memory:
         self.lag_seconds = lag_seconds
         self._first: dict[str, float] = {}  # when each region was first read
         self._read: dict[str, tuple[float, Found]] = {}
+        self._glimpsed: dict[tuple[str, str], tuple[float, list[Any]]] = {}
 
     def forget(self, region: str) -> None:
         self._read.pop(region, None)
+
+    @contextlib.contextmanager
+    def forgotten_unless_done(self, region: str) -> Iterator[None]:
+        """While something is deleted with all that belongs to it: then what is gone is known by its id."""
+        known = self._read.pop(region, None)
+        yield
+        if known:
+            self._read[region] = known
+
+    def glimpsed(self, region: str, kind: str, rows: list[Any], now: float) -> None:
+        """All machines or images of a region, which were listed while one of them was waited for."""
+        self._glimpsed[region, kind] = now, rows
+
+    def glimpse(self, region: str, kind: str, now: float) -> list[Any] | None:
+        """What was listed this moment, once: the look that follows a wait is the answer that ended it."""
+        at, rows = self._glimpsed.pop((region, kind), (-GLIMPSE_SECONDS, None))
+        return rows if 0 <= now - at < GLIMPSE_SECONDS else None
+
+    def is_crowded(self, region: str) -> bool:
+        """Whether all machines of a region, or all images, are more than one page, as last read."""
+        found = self._read.get(region, (0.0, None))[1]
+        return found is not None and max(len(found.instances), len(found.images)) >= PAGE
 
     def of(self, region: str, now: float) -> Found | None:
         at, found = self._read.get(region, (0.0, None))
@@ -85,6 +114,9 @@ def read(account: Account, region: str, memory: Memory | None = None, now: float
     """Everything of ours in a region."""
     known = memory.of(region, now) if memory else None
     questions = _questions(account, region)
+    for place, kind in ((0, "i"), (2, "m")):
+        if memory and (rows := memory.glimpse(region, kind, now)) is not None:
+            questions[place] = partial(list, rows)
     if known:
         instances, disks, images = all_of(*questions[:3])
         return known._replace(instances=instances, disks=disks, images=images)
@@ -110,19 +142,25 @@ def _rules(account: Account, region: str, group: str) -> Callable[[], Sequence[R
 
 def _questions(account: Account, region: str) -> list[Callable[[], list[Any]]]:
     return [
+        lambda: _machines(account, region),
+        lambda: account.pages(region, "DescribeDisks", "Disks", "Disk", Tag=tags.OURS, MaxResults=PAGE),
+        lambda: _images(account, region),
         lambda: account.pages(
-            region, "DescribeInstances", "Instances", "Instance", Tag=tags.OURS, MaxResults=100
-        ),
-        lambda: account.pages(region, "DescribeDisks", "Disks", "Disk", Tag=tags.OURS, MaxResults=100),
-        lambda: account.pages(
-            region, "DescribeImages", "Images", "Image", Tag=tags.OURS, ImageOwnerAlias="self", Status="ALL",
-            PageNumber=1, PageSize=100,
-        ),
-        lambda: account.pages(
-            region, "DescribeSnapshots", "Snapshots", "Snapshot", Tag=tags.OURS, MaxResults=100
+            region, "DescribeSnapshots", "Snapshots", "Snapshot", Tag=tags.OURS, MaxResults=PAGE
         ),
         lambda: network.find_groups(account, region),
     ]  # fmt: skip
+
+
+def _machines(account: Account, region: str) -> list[Any]:
+    return account.pages(region, "DescribeInstances", "Instances", "Instance", Tag=tags.OURS, MaxResults=PAGE)
+
+
+def _images(account: Account, region: str) -> list[Any]:
+    return account.pages(
+        region, "DescribeImages", "Images", "Image", Tag=tags.OURS, ImageOwnerAlias="self", Status="ALL",
+        PageNumber=1, PageSize=PAGE,
+    )  # fmt: skip
 
 
 def holds_any(account: Account, region: str) -> bool:
@@ -146,8 +184,8 @@ def holds_any(account: Account, region: str) -> bool:
 _IN_TRANSIT = {"i": {"Pending", "Starting", "Stopping"}, "m": {"Creating", "Waiting"}}
 
 
-def in_transit(account: Account, ids: Collection[str]) -> bool:
-    """Whether all these are listed and on their way: a request for a region's machines, and for each image.
+def in_transit(account: Account, ids: Collection[str], memory: Memory, now: float) -> bool:
+    """Whether all these are listed and on their way: a request for a region's machines, one for its images.
 
     May raise.
     """
@@ -157,15 +195,24 @@ def in_transit(account: Account, ids: Collection[str]) -> bool:
     if any(kind not in _IN_TRANSIT for _, kind in asked):
         return False
     return all(
-        len(found := _states(account, region, kind, bare)) == len(bare) and {*found} <= _IN_TRANSIT[kind]
+        len(found := _states(account, (region, kind), bare, memory, now)) == len(bare)
+        and {*found} <= _IN_TRANSIT[kind]
         for (region, kind), bare in asked.items()
     )
 
 
-def _states(account: Account, region: str, kind: str, ids: list[str]) -> list[str]:
+def _states(
+    account: Account, where: tuple[str, str], ids: list[str], memory: Memory, now: float
+) -> list[str]:
+    region, kind = where
+    if not memory.is_crowded(region):
+        rows = _machines(account, region) if kind == "i" else _images(account, region)
+        memory.glimpsed(region, kind, rows, now)
+        name = "InstanceId" if kind == "i" else "ImageId"
+        return [str(one["Status"]) for one in rows if one[name] in ids]
     if kind == "i":
         told = account.pages(
-            region, "DescribeInstances", "Instances", "Instance", InstanceIds=json.dumps(ids), MaxResults=100
+            region, "DescribeInstances", "Instances", "Instance", InstanceIds=json.dumps(ids), MaxResults=PAGE
         )
         return [str(one["Status"]) for one in told]
     return [str(base_images.describe(account, region, bare)["Status"]) for bare in ids]

@@ -207,7 +207,8 @@ def set_rules(
     listed = rules(account, region, group, port)
     if new := sorted(wanted - {cidr_of(r) for r in listed}):
         asked = [rule_request(cidr, mine, port) for cidr in new]
-        account.tell(region, "AuthorizeSecurityGroup", SecurityGroupId=group, Permissions=asked)
+        # twice is once, so it is sent as a question is: logging in has no journal for what is unknown
+        account.ask(region, "AuthorizeSecurityGroup", SecurityGroupId=group, Permissions=asked)
     others = [r for r in listed if r.get("Description") != mine]
     revoke(account, region, group, port, [r for r in listed if r not in others and cidr_of(r) not in wanted])
     return others
@@ -233,7 +234,7 @@ def revoke(account: Account, region: str, group: str, port: int, old: Sequence[R
         return
     asked = [rule_request(cidr_of(r), str(r.get("Description") or ""), port) for r in old]
     try:
-        account.tell(region, "RevokeSecurityGroup", SecurityGroupId=group, Permissions=asked)
+        account.ask(region, "RevokeSecurityGroup", SecurityGroupId=group, Permissions=asked)
     except Refused as no:
         if code(no) not in GONE:
             raise

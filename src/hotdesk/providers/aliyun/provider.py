@@ -25,6 +25,7 @@ from hotdesk.providers.aliyun import (
     billing,
     exposure,
     fleets,
+    host_keys,
     images,
     instances,
     inventory,
@@ -170,7 +171,7 @@ class Aliyun:
         return found
 
     def in_transit(self, ids: Collection[str]) -> bool:
-        return inventory.in_transit(self.account, ids)
+        return inventory.in_transit(self.account, ids, self._memory, self._clock.now())
 
     # ---- machines ------------------------------------------------------------------------------------
 
@@ -233,10 +234,10 @@ class Aliyun:
         instances.retype(self.account, region, bare, offer, generation)
 
     def access(self, instance: Instance) -> Access:
-        """How to log in, once the machine has an address and has printed its host key.
+        """How to log in, once the machine has an address and its host key is known.
 
         The host key is pinned under the launch that made it; images keep it, so a resumed desk is the same
-        host. It is read from the console through the cloud's API, never trusted on first use.
+        host. It is read through the cloud's API (`host_keys`), never trusted on first use.
         """
         region, bare = split(instance.id)
         raw = self._machines.get(instance.id) or {}
@@ -248,7 +249,7 @@ class Aliyun:
         self._admit(region, raw)
         told = tags.read(raw.get("Tags"))
         keys = self._keys(told.get("of") or instance.desk)
-        shown = partial(instances.host_keys, self.account, region, bare)
+        shown = partial(host_keys.host_keys, self.account, region, raw)
         known = hostkeys.pinned(keys, told.get("keys") or bare, shown)
         return Access(
             desk=instance.desk,
@@ -362,7 +363,7 @@ class Aliyun:
         return images.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
-        images.verify(self.account, image_id)
+        images.verify(self.account, image_id, self._images.get(image_id))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         split(image_id)
@@ -446,7 +447,7 @@ class Aliyun:
             return  # not an id of a rented cloud, so it does not exist
         region, bare = split(thing_id)
         kind, gone = _KINDS.get(bare.partition("-")[0]), [bare]
-        if kind != "instance":
+        if kind not in {"instance", "image"}:
             self._memory.forget(region)
         try:
             match kind:
@@ -456,7 +457,8 @@ class Aliyun:
                 case "instance":
                     instances.end(self.account, region, bare)
                 case "image":
-                    gone += images.delete(self.account, region, bare, self._images.get(thing_id))
+                    with self._memory.forgotten_unless_done(region):
+                        gone += images.delete(self.account, region, bare, self._images.get(thing_id))
                 case "snapshot":
                     images.delete_snapshot(self.account, region, bare)
                 case "disk":
