@@ -101,6 +101,76 @@ def test_what_is_on_its_way_is_asked_about_alone_and_its_end_is_surveyed() -> No
     assert any("is being taken" in why for why in waits)
 
 
+class SetUp:
+    """A machine that takes three minutes from its start until Jupyter answers."""
+
+    def __init__(self, laptop: Laptop) -> None:
+        self.clock, self.began, self.asked, self.told = laptop.clock, None, 0, 0
+        laptop.reconciler.executor.prove = self.prove
+        laptop.reconciler.executor.on_proven = self.on_proven
+
+    began: float | None
+
+    def prove(self, access: Access) -> bool:
+        self.asked += 1
+        self.began = self.began or self.clock.now()
+        if self.clock.now() < self.began + 180.0:
+            raise Refused(Kind.NOT_READY, "the machine is still being set up", seconds=1.0)
+        return False
+
+    def on_proven(self, access: Access) -> None:
+        self.told += 1
+
+
+def test_a_machine_that_is_being_set_up_is_logged_into_without_a_survey_each_time() -> None:
+    """It asked for all of a region every two seconds, and clouds allow so many requests a minute."""
+    cloud, laptop = a_loop()
+    it = SetUp(laptop)
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    assert it.asked >= 80, "every two seconds"
+    assert it.told == 1, "and once it works, not again"
+    assert cloud.looks <= 15
+    proven = [row for row in laptop.store.rows("blue", limit=None) if isinstance(row.step, Prove)]
+    assert [row.done for row in proven] == [True]
+
+
+def test_a_machine_that_is_lost_while_it_is_set_up_was_never_up() -> None:
+    """A login worked; the survey after it shows another machine, or none."""
+    cloud, laptop = a_loop()
+    it, gone = SetUp(laptop), []
+
+    def taken(access: Access) -> None:
+        it.told += 1
+        if not gone:
+            [machine] = [t for t in cloud.things.values() if isinstance(t.value, Instance)]
+            gone.append(machine.value.id)
+            cloud.delete(machine.value.id)
+
+    laptop.reconciler.executor.on_proven = taken
+    laptop.want("blue", Goal.RUNNING)
+    laptop.settle("blue")
+    proven = [r.step for r in laptop.store.rows("blue", limit=None) if isinstance(r.step, Prove)]
+    assert gone[0] not in [step.id for step in proven]
+
+
+def test_a_goal_that_changes_while_a_machine_is_set_up_is_noticed_at_once() -> None:
+    _, laptop = a_loop()
+    it = SetUp(laptop)
+    laptop.want("blue", Goal.RUNNING)
+    desk = laptop.store.desk("blue")
+
+    def changed(access: Access) -> bool:
+        if it.asked == 4:
+            laptop.store.put(replace(desk, goal=Goal.PARKED, since=desk.since + 1.0))
+        return it.prove(access)
+
+    laptop.reconciler.executor.prove = changed
+    with pytest.raises(Busy, match="is now: parked"):
+        laptop.reconciler.settle(desk)
+    assert it.asked <= 6
+
+
 def test_a_goal_that_changes_while_something_is_on_its_way_is_noticed_at_once() -> None:
     cloud, laptop = a_loop()
     laptop.want("blue", Goal.RUNNING)

@@ -45,7 +45,8 @@ from hotdesk.state.store import Store
 
 SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
 PATIENCE = 5  # surveys that may fail in a row before a person is told
-PEEK_SECONDS = 60.0  # for so long one machine or image is polled between two surveys
+PEEK_SECONDS = 120.0  # for so long one machine or image is polled between two surveys
+KNOCKS = 6  # for so many polls' time a machine that is being set up is logged into between two surveys
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Tick:
     waits: Mapping[str, Wait] = field(default_factory=dict)
     asks: Mapping[str, Ask] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
+    unproven: Mapping[str, Prove] = field(default_factory=dict)  # logins that did not work yet
 
 
 class Reconciler:
@@ -90,6 +92,7 @@ class Reconciler:
             carry=carry,
         )
         self._doubted: dict[tuple[str, str], tuple[float, float]] = {}  # its wish, and since when
+        self._answered: dict[str, Prove] = {}  # logins that worked since the last look
         self._put_off: dict[str, int] = {}  # by cloud: how often in a row it was too busy to be asked
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
@@ -151,8 +154,16 @@ class Reconciler:
                         asks[desk.name] = no
                     else:
                         acts += [(desk, one) for one in together(desk, step, steps)]
+        unproven: dict[str, Prove] = {}
+        answered, self._answered = self._answered, {}
+        for desk, proof in proofs:
+            if answered.get(desk.name) == proof:
+                take(desk, proof, None)
+        proofs = [(desk, proof) for desk, proof in proofs if answered.get(desk.name) != proof]
         for desk, proof, found in self.executor.proven(proofs, seen) if proofs else ():
             take(desk, proof, found)
+            if isinstance(found, Wait):
+                unproven[desk.name] = proof
         changed = False
         for desk, former, there in behind:
             match self._clear(there, pasts[desk.name], now):
@@ -173,7 +184,7 @@ class Reconciler:
         pause = min((w.seconds for w in waits.values()), default=None)
         if pause is not None:  # it began with the look; a cloud that is slow is left alone all the same
             pause = min(pause, max(pause - (self.clock.now() - now), pause / 2))
-        return Tick(pause, seen, waits, asks, rows)
+        return Tick(pause, seen, waits, asks, rows, unproven)
 
     def _clear(self, there: Desk, past: Past, now: float) -> Act | Wait | Ask | None:
         """The next step at a place that a desk has left; None if nothing is left to do there."""
@@ -241,6 +252,8 @@ class Reconciler:
         It only decides when to survey again: whatever is concluded is concluded from a survey. Anything
         unexpected ends it, and so does `PEEK_SECONDS`, because others may change the desk meanwhile.
         """
+        if proof := tick.unproven.get(desk.name):
+            self._knock(desk, proof, tick.seen)
         moved = _in_transit(desk, tick)
         if not moved:
             return
@@ -256,6 +269,26 @@ class Reconciler:
                     return
                 if not tick.rows:
                     self.clock.sleep(pause)
+
+    def _knock(self, desk: Desk, proof: Prove, seen: Mapping[str, Seen]) -> None:
+        """Log in again while a machine is being set up, which takes minutes, without a survey each time.
+
+        The survey that follows shows whether it is still the machine that answered.
+        """
+        until = self.clock.now() + KNOCKS * seen[desk.name].poll_seconds
+        with contextlib.suppress(Exception):  # the next tick tells what is wrong
+            while (
+                isinstance(self.clouds.provider(desk.provider), Peeker)
+                and self.clock.now() < until
+                and self.store.find(desk.name) == desk
+            ):
+                [(_, _, found)] = self.executor.proven([(desk, proof)], seen)
+                if found is None:
+                    self._answered[desk.name] = proof
+                if not isinstance(found, Wait):
+                    return
+                self.on_wait(desk.name, found)
+                self.clock.sleep(found.seconds)
 
     def _wait_for_consistency(
         self, desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float
