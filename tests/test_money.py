@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hotdesk import Hotdesk, PlanRequest
 from hotdesk.cli.commands.ls import together
-from hotdesk.cli.ui import offer_table, render
+from hotdesk.cli.ui import offer_table, render, sweep_shown
 from hotdesk.config import parse
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.billing.observed import news
@@ -20,10 +20,15 @@ from hotdesk.core.matching import Place, Query, sold_there
 from hotdesk.core.model import Desk, Goal, Image, Market, Offer, Phase, Survey, Want
 from hotdesk.core.money import Amount, Money, in_same, per_hour
 from hotdesk.core.steps import Delete, Done, Launch, LaunchOrder, Row
+from hotdesk.core.sweep.model import Counts, Sweep
+from hotdesk.core.sweep.params import Space
 from hotdesk.jobs.terms import agree
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.query import search
 from hotdesk.market.ranking import rank
+from hotdesk.services import sweep_fleet, sweep_shapes
+from hotdesk.services.sweep_request import SweepRequest
+from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.view import View
 
 RATE = parse("[money]\ncny_per_usd = 7.06\nday = 2026-11-30", Path("hotdesk.toml")).money
@@ -196,6 +201,54 @@ def test_disks_and_images_cost_what_their_cloud_tells(
         assert (bill.usd, [str(a) for a in bill.besides]) == (pytest.approx(usd, abs=1e-3), besides)
         assert bill.stored_usd_per_month == pytest.approx(1.0 if day else 0.0)
         assert [str(a) for a in bill.stored_besides] == ([] if day else ["7 CNY"])
+
+
+def sweep(*pools: Offer) -> Sweep:
+    return Sweep(
+        number=1, desk="blue", image="cn-here/m-1", provider="toy", command=("true",), created_at=1.0,
+        folder="/", machines=2, pools=pools,
+    )  # fmt: skip
+
+
+def test_a_sweep_costs_what_the_cloud_of_its_machines_tells() -> None:
+    """Before it begins and as it goes: nobody is shown dollars that come from a nominal rate."""
+    for pool, price, paid in (
+        (NO_RATE, "9.53 CNY/h", "2.382 CNY"),
+        (offer(), "9.53 CNY/h ($1.35)", "2.382 CNY ($0.34)"),
+        (DOLLARS, "$1.2/h", "$0.30"),
+    ):
+        begun, quarter = sweep(pool), pool.usd_per_hour / 4
+        assert sweep_shown.hourly(begun, pool.usd_per_hour) == price
+        assert sweep_shown.cost(begun, quarter) == paid
+        lines = sweep_shown.offered(begun, sweep_shapes.plan(begun, None, 0, []), "it")
+        assert f"on-demand: {pool.instance_type} in cn-here-a, {price}" in lines[1]
+        view = SweepView(
+            sweep=begun, state="running", counts=Counts(done=1), machines=(), usd=quarter,
+            usd_per_hour=pool.usd_per_hour, task_seconds=0.0, left_seconds=None, driven=True,
+        )  # fmt: skip
+        assert sweep_shown.summary(view).endswith(f"{price}, {paid} so far")
+
+
+class Sells:
+    """A cloud that offers one thing."""
+
+    def __init__(self, sold: Offer) -> None:
+        self.sold = sold
+
+    def offers(self, want: Want) -> list[Offer]:
+        return [self.sold]
+
+
+def test_the_budget_of_a_sweep_is_not_judged_without_a_rate() -> None:
+    desk = Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="toy")
+    asked = SweepRequest(desk="blue", command=("true",), space=Space(samples=1), budget_usd=5.0)
+
+    def pools(sold: Offer) -> tuple[Offer, ...]:
+        return sweep_fleet.pools(Sells(sold), desk, asked, "cn-here", "x86_64")  # type: ignore[arg-type]
+
+    assert pools(offer()) == (offer(),)
+    with pytest.raises(NotAllowed, match=r"A budget of \$5\.00 cannot be compared with prices in CNY"):
+        pools(NO_RATE)
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_a_cluster_whose_worker_is_killed_goes_on_and_is_gone_at_its_end(
     Path("gang.py").write_text(GANG)
     plan = parked("cluster", "up", "blue", "--machines", "3", "--budget", "5", "--dry-run").stdout
     assert "3 machines (the first of them on demand)" in plan, plan
-    assert "an hour now" in plan
+    assert "/h now" in plan
     assert "or when it has cost $5.00" in plan
     cloud.post("quota", code="L-34B43A08", vcpus=2)
     refused = parked("cluster", "up", "blue", "--machines", "3", "--market", "spot")

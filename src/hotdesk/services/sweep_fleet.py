@@ -12,6 +12,7 @@ from hotdesk.core.billing.rates import Charge
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Missing, NeedsDecision, Refused, Scarce, Usage
 from hotdesk.core.model import Desk, Image, Market, MarketChoice, Offer, Phase
+from hotdesk.core.money import judge
 from hotdesk.core.ports import Access, Fleets, Provider
 from hotdesk.core.sweep import estimate, plan
 from hotdesk.core.sweep.estimate import Load
@@ -39,7 +40,8 @@ def launcher(clouds: Clouds, provider: str) -> Fleets:
 def pools(provider: Provider, desk: Desk, request: SweepRequest, region: str, arch: str) -> tuple[Offer, ...]:
     """Where the sweep's machines may come from: equal hardware, the cheapest per task first.
 
-    All of them in the image's own region. Raises `NeedsDecision` where nothing fits.
+    All of them in the image's own region. Raises `NeedsDecision` where nothing fits, and
+    `NotAllowed` where a budget cannot be compared with the cloud's prices.
     """
     want = replace(
         desk.want, image="", disk_gib=0, zone="", regions=(region,), market=MarketChoice.CHEAPEST
@@ -60,6 +62,8 @@ def pools(provider: Provider, desk: Desk, request: SweepRequest, region: str, ar
             f"hotdesk move {desk.name} --type …   # and park it: the sweep's machines follow",
         )
     best = mine[0]
+    if request.budget_usd is not None:
+        judge(best.told_per_hour, f"A budget of ${request.budget_usd:,.2f}")
     alike = [o for o in fitting if (o.vcpus, o.gpu, o.gpu_count) == (best.vcpus, best.gpu, best.gpu_count)]
     return tuple(alike)
 

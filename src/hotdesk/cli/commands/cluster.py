@@ -102,7 +102,7 @@ def down(name: str, as_json: bool) -> None:
         if as_json:
             render.json(sweep_shapes.cluster(desks.services.clusters.show(name)))
         else:
-            cost = f"; it has cost {render.usd(view.usd)}" if view.usd else ""
+            cost = f"; it has cost {sweep_shown.cost(view.sweep, view.usd)}" if view.usd else ""
             render.note(f"The cluster of {name} is gone{cost}.")
 
 
@@ -126,7 +126,7 @@ def ls(as_json: bool) -> None:
             f"{one.view.up} of {one.view.sweep.machines} up",
             one.address,
             str(sum(run.task.state in LEFT for run in one.runs) or ""),
-            render.usd(one.view.usd) if one.view.usd else "",
+            sweep_shown.cost(one.view.sweep, one.view.usd) if one.view.usd else "",
         ]
         for one in found
     ]
@@ -335,7 +335,10 @@ def _show(found: ClusterView, as_json: bool) -> None:
     view = found.view
     words = [f"{view.up} of {view.sweep.machines} machines up"]
     if view.usd or view.usd_per_hour:
-        words.append(f"{render.per_hour(view.usd_per_hour)}, {render.usd(view.usd)} so far")
+        sweep = view.sweep
+        words.append(
+            f"{sweep_shown.hourly(sweep, view.usd_per_hour)}, {sweep_shown.cost(sweep, view.usd)} so far"
+        )
     title = render.style(f"cluster of {found.name}", "bold")
     lines = [f"{title}: {sweep_shown.coloured(view.state)}  {' · '.join(words)}"]
     if view.sweep.stopped:

@@ -161,7 +161,7 @@ def ls(as_json: bool) -> None:
             f"{view.counts.done:,}",
             f"{view.counts.failed:,}" if view.counts.failed else "",
             f"{view.counts.running:,}" if view.counts.running else "",
-            render.usd(view.usd) if view.usd else "",
+            sweep_shown.cost(view.sweep, view.usd) if view.usd else "",
             render.duration(now - view.sweep.created_at, 1),
             render.safe(view.sweep.title),
         ]

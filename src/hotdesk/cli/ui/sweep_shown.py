@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hotdesk.cli.ui import render
+from hotdesk.core.money import in_same
 from hotdesk.core.sweep.model import Checkpoint, MachineState, State, Sweep, Task
 from hotdesk.core.sweep.params import shown
 from hotdesk.services.sweep_shapes import SweepPlan
@@ -36,6 +37,16 @@ def bar(view: SweepView, size: int) -> str:
     return out + render.style("░" * (size - used), "dim")
 
 
+def cost(sweep: Sweep, usd: float) -> str:
+    """What its machines cost, in the currency in which their cloud tells prices."""
+    return render.money(usd, in_same(usd, sweep.pools[0]) if sweep.pools else None)
+
+
+def hourly(sweep: Sweep, usd: float) -> str:
+    """The same, as a price an hour."""
+    return render.per_hour(usd, in_same(usd, sweep.pools[0]) if sweep.pools and usd else None)
+
+
 def summary(view: SweepView) -> str:
     """One line: how many, on what, for how much, how long still."""
     counts = view.counts
@@ -52,7 +63,7 @@ def summary(view: SweepView) -> str:
     if view.warm:
         words.append(f"{view.warm:,} kept for the next sweep")
     if view.usd or view.usd_per_hour:
-        words.append(f"{render.per_hour(view.usd_per_hour)}, {render.usd(view.usd)} so far")
+        words.append(f"{hourly(view.sweep, view.usd_per_hour)}, {cost(view.sweep, view.usd)} so far")
     if view.left_seconds is not None and view.state == "running":
         words.append(f"about {render.duration(view.left_seconds, 1)} to go")
     return " · ".join(words)
@@ -147,14 +158,14 @@ def offered(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
         if not pools:
             continue
         least, most = (f(o.usd_per_hour for o in pools) for f in (min, max))
-        price = f"${least:.4g}" + (f" to ${most:.4g}" if most > least else "")
+        price = hourly(sweep, least) + (f" to {hourly(sweep, most)}" if most > least else "")
         kinds = ", ".join(dict.fromkeys(o.instance_type for o in pools))
         zones = ", ".join(sorted({o.zone for o in pools}))
-        lines.append(f"  {market}: {kinds} in {zones}, {price} an hour")
+        lines.append(f"  {market}: {kinds} in {zones}, {price}")
     many = f"{sweep.machines:,} machine{'s' * (sweep.machines != 1)}"
     first = " (the first of them on demand)" if sweep.machines > 1 and sweep.market != "on-demand" else ""
     now, dear = plan["usd_per_hour"], plan["usd_per_hour_most"]
-    price = f"${now:,.4g} an hour now" + (f", at most ${dear:,.4g}" if dear > now else "")
+    price = f"{hourly(sweep, now)} now" + (f", at most {hourly(sweep, dear)}" if dear > now else "")
     return [f"{many}{first}, from {image}: {price}.", *lines]
 
 
@@ -167,13 +178,13 @@ def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
         (best, mid, worst), (low, usd, high) = plan["seconds"], plan["usd"]
         lines.append(
             f"It ends in about {render.duration(mid, 2)} ({render.duration(best, 2)} to"
-            f" {render.duration(worst, 2)}) and costs about {render.usd(usd)} ({render.usd(low)} to"
-            f" {render.usd(high)})."
+            f" {render.duration(worst, 2)}) and costs about {cost(sweep, usd)} ({cost(sweep, low)} to"
+            f" {cost(sweep, high)})."
         )
     else:
         lines.append("When it ends follows from how long a task takes: --each 10m")
     if sweep.linger_seconds:
-        kept = render.usd(plan["usd_per_hour_most"] * sweep.linger_seconds / 3600)
+        kept = cost(sweep, plan["usd_per_hour_most"] * sweep.linger_seconds / 3600)
         lines.append(
             f"Each machine is kept for {render.duration(sweep.linger_seconds, 2)} after its last task,"
             f" for {kept} at most together."
