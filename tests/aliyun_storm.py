@@ -31,7 +31,7 @@ VERBS = (
     *(("park", "blue"), ("park", "blue"), ("resume", "blue"), ("stop", "blue"), ("start", "blue")),
     ("up", "blue"),
 )
-LONGEST_SECONDS = 6.0  # until a verb is killed
+LONGEST_SECONDS = 4.0  # until a verb is killed
 
 
 class Violation(AssertionError):

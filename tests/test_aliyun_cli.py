@@ -57,6 +57,8 @@ def test_a_job_and_other_hardware_as_typed(cloud: FakeEcs, ask: Ask, home: Path)
     assert "no role with which" in ask("doctor").stdout
     well(ask("down", "blue", "--yes"))
     assert paid(cloud) == {}
+    well(ask("gc", "--yes"))
+    assert "Nothing is left over." in well(ask("gc")).stdout, "the network went after what was in it"
 
 
 def test_an_interruption_as_typed(cloud: FakeEcs, ask: Ask) -> None:

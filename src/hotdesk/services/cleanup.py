@@ -58,7 +58,10 @@ class Cleanup:
         )
 
     def leftovers(self) -> tuple[list[Orphan], list[Unread]]:
-        """Orphaned resources, most expensive first; and the regions and clouds that could not be read."""
+        """Orphaned resources, most expensive first; and the regions and clouds that could not be read.
+
+        What costs the same stays in its cloud's order: a network goes after what is in it.
+        """
         found: list[Orphan] = []
         unread: list[Unread] = []
         for provider in sorted(self.clouds.in_sight()):
@@ -72,7 +75,7 @@ class Cleanup:
             silent = [*survey.unread, *zones, *silent]
             unread += [Unread(f"{provider}/{region}") for region in sorted(set(silent))]
             found += things(survey, self.store.desks(), self.clock.now(), swept, self.store.past)
-        return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
+        return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month)), unread
 
     def retained(self, ids: Sequence[str] | None = None) -> tuple[list[Retained], list[str]]:
         """What clouds keep, and bill, although it was deleted: of things of these ids, or all that is ours.

@@ -131,7 +131,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
         f"No offer matches {asked}.",
         "This computer offers only local.cpu, local.gpu if it has a GPU, its own disk and its own system."
         if here
-        else f"{cloud(desk.provider).label} has no offer with that hardware within those limits.",
+        else f"{cloud(desk.provider).label} has no such hardware within those limits, or it is sold out.",
         fix if here else "hotdesk offers",
     )
 
