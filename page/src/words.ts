@@ -28,7 +28,7 @@ const zh = {
   "The machine, its disks, images, keys and the logs of its jobs are deleted. This cannot be undone.": "删除机器及其磁盘、镜像、密钥和任务输出。无法撤销。",
   "Neither idleness nor the lease ends the desk for so long.": "在这段时间内，空闲和租约都不会让工位关机。",
   // steps
-  "Launch a machine": "启动一台机器", "Start the machine": "机器开机", "Stop the machine": "机器关机", "Change the machine's type": "更换机型",
+  "Launch a machine": "启动一台机器", "Ask for a better place": "询问更好的位置", "Start the machine": "机器开机", "Stop the machine": "机器关机", "Change the machine's type": "更换机型",
   "Take an image": "制作镜像", "Read the image back": "读回校验镜像", "Copy the image": "复制镜像", "Log in, and ask Jupyter": "登录并询问 Jupyter",
   "It has shut itself down; it is parked": "机器已自行关机，正在停放", "Hand over to its new place": "移交到新的位置", "Copy its files to this computer": "把文件复制到本机", "Bring its files to the new machine": "把文件送到新机器", "Enlarge the disk": "扩大磁盘", "Event on the desk": "工位上的事件", "Start a job": "开始任务", "Move a job": "迁移任务",
   Wait: "等待", "Ask you": "需要您决定",
