@@ -82,7 +82,7 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         assert "/enter" not in page.url, "the token does not stay in the address"
 
         page.click("text=Open a desk")
-        page.fill("dialog input >> nth=0", "blue")
+        assert page.input_value("dialog input >> nth=0") == "blue", "the first desk has a name already"
         page.wait_for_selector("dialog .steps >> text=this computer costs nothing")
         confirm(page, "up", "blue")
         page.wait_for_selector(".doing progress", timeout=LATE)
@@ -188,8 +188,8 @@ def test_a_keyboard_is_enough(home: Path, chrome: Browser, tmp_path: Path) -> No
                 break
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open]")
-        page.keyboard.type("blue")
-        page.wait_for_selector("dialog .steps li")
+        page.keyboard.type("red")
+        page.wait_for_selector("dialog .line:has-text('hotdesk up red')")
         page.keyboard.press("Escape")
         page.wait_for_selector("dialog", state="detached")
         assert page.evaluate("document.documentElement.scrollWidth") == 400, "nothing is wider"

@@ -2,8 +2,11 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { ask, planned, post, problem, type Asked, type Carriage, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
+import { known } from "./live";
 import { Dialog, Field, Line, Trouble, length, perHour, size, usd, useAnswer } from "./parts";
 import { list, t, type Word } from "./words";
+
+export const FIRST = "blue"; // the name that is offered for the first desk
 
 export const VERBS: Record<Deed, Word> = {
   up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job", sweep: "Start a sweep",
@@ -50,7 +53,7 @@ function priceOf(plan: Plan): string | undefined {
 }
 
 export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; desk?: Desk; first?: Partial<Asked>; onClose: () => void }): JSX.Element {
-  const [asked, set] = useState<Asked>({ verb, name: desk?.name ?? "", ...(verb === "stay" ? { seconds: "2h" } : {}), ...first });
+  const [asked, set] = useState<Asked>({ verb, name: desk?.name ?? (Object.keys(known.desks).length ? "" : FIRST), ...(verb === "stay" ? { seconds: "2h" } : {}), ...first });
   const [plan, setPlan] = useState<Plan>();
   const [trouble, setTrouble] = useState<Problem>();
   const [busy, setBusy] = useState(false);
@@ -206,7 +209,7 @@ function Opening({ asked, change, clouds, chosen }: Fields & { clouds: Cloud[]; 
   return (
     <div class="fields">
       <Field label={t("Name")} hint={t("a-z, 0-9 and hyphens")}>
-        <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
+        <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onFocus={(event) => event.currentTarget.select()} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
       </Field>
       <Where value={chosen} clouds={clouds} change={change} />
     </div>

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { post, problem, type Act, type Desk, type Problem, type Row, type Sum, type Verb } from "./api";
-import { ActionDialog, VERBS, stepWord } from "./action";
+import { ActionDialog, FIRST, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
 import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, perMonth, phaseWord, together, usd } from "./parts";
 import { Forward, Ports } from "./ports";
@@ -49,7 +49,7 @@ export function Desks(): JSX.Element {
       {!all.length && !homeless.length && heard && look.at && (
         <div class="empty">
           <p>{t("There is no desk yet. A desk is a machine with your files, Jupyter and a terminal: open it when you need it, leave when you are done, lose nothing.")}</p>
-          <Line words={["hotdesk", "up", "blue"]} />
+          <Line words={["hotdesk", "up", FIRST]} />
         </div>
       )}
       {!look.at && !look.error && !all.length && <p class="muted" role="status">{t("Looking…")}</p>}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.api import Hotdesk
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.services import forms
 from hotdesk.web import choosing, settings, starting, sweeping
 
@@ -49,15 +49,20 @@ def now(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """What a desk is doing: its load, what works there, what is open, and for how long it stays."""
     services = desks.services
     desk = services.store.desk(said.get("name", ""))
-    [top] = desks.top(desk.name)
+    load, why = None, ""
+    try:
+        [top] = desks.top(desk.name)
+        load, why = forms.top(top)["load"], top.why
+    except HotdeskError as error:  # it may be ending just now
+        why = f"{error.what} {error.why}"
     work = services.work.at_work(desk)
     return {
-        "load": forms.top(top)["load"],
+        "load": load,
         "works": work.works,
         "unsaved": work.unsaved,
         "open": work.open,
         "stays_seconds": services.staying.stays(desk),
-        "why": top.why,
+        "why": why,
     }
 
 
