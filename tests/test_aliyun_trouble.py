@@ -165,6 +165,16 @@ def test_sold_out_everywhere_says_so_and_nothing_is_paid(mine: Laptop) -> None:
     assert paid(mine.fake) == {}
 
 
+def test_a_disk_that_no_zone_sells_is_refused_for_a_day_and_nothing_is_paid(mine: Laptop) -> None:
+    code = "InvalidSystemDiskCategory.ValueNotSupported"
+    mine.fake.world.harm("RunInstances", code=code, message="Not sold here.", times=None)
+    told = mine.do(Goal.RUNNING)
+    assert told is not None
+    assert f"Not sold here. ({code})" in told.why
+    assert "# again in 24 h, or with other hardware" in told.fix
+    assert paid(mine.fake) == {}
+
+
 def test_a_stopped_machine_whose_stock_is_gone_is_saved_and_launched_elsewhere(mine: Laptop) -> None:
     assert mine.do(Goal.RUNNING, (offer(), ELSEWHERE)) is None
     mine.work("monday")

@@ -382,7 +382,9 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     for offer, refusal in tried:
         short = _SHORT.get(refusal.kind, "") if refusal.kind else ""
         reasons.setdefault(short or refusal.message, []).append(offer)
-    again = f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware"
+    minutes = max(1, round(soonest / 60))
+    when = f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
+    again = f"hotdesk up {desk.name}   # again in {when}, or with other hardware"
     fixes = [refusal.fix for _, refusal in tried if refusal.fix]
     waiting_helps = any(refusal.kind is Kind.NO_CAPACITY or not refusal.fix for _, refusal in tried)
     return Ask(
