@@ -85,11 +85,10 @@ class Day:
     # ---- a day -------------------------------------------------------------------------------------------
 
     def live(self) -> None:
-        for _ in range(self.random.randrange(6, 18)):
+        for _ in range(self.random.randrange(8, 28)):
             happening = self.random.choice(
-                [self.command, self.command, self.look, self.look, self.look, self.look, self.work, self.work,
-                 self.interruption, self.console, self.trouble, self.trouble, self.time_passes, self.gc,
-                 self.other_computer]
+                [self.command, *[self.look] * 6, *[self.work] * 3, self.interruption, self.console,
+                 self.trouble, self.trouble, self.time_passes, self.gc, self.other_computer]
             )  # fmt: skip
             try:
                 happening()
@@ -109,7 +108,7 @@ class Day:
         self.laptop.want("blue", goal, where, move=move, fresh=False, want=self.want)
 
     def look(self) -> None:
-        for _ in range(self.random.randrange(1, 25)):
+        for _ in range(self.random.randrange(1, 40)):
             tick = self.laptop.reconciler.tick({"blue"})
             for row in tick.rows:
                 out = row.outcome
