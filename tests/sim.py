@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.lifecycle.descent import extended
+from hotdesk.core.lifecycle.history import IN_FLIGHT_SECONDS
 from hotdesk.core.lifecycle.holding import PLACEHOLDER, PLACEHOLDER_SECONDS
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
@@ -518,7 +519,7 @@ class Cloud(Truth):
             self.calls.append(operation)
             return ""
         if fault == "late":
-            self._after(self.lag_seconds + 20, self.lag_seconds + 60, partial(self._late, effect))
+            self._after(20.0, IN_FLIGHT_SECONDS, partial(self._late, effect))
             raise ConnectionError("the request is stuck on its way")
         self.calls.append(operation)
         id_ = effect()

@@ -313,3 +313,24 @@ def test_an_image_from_before_the_last_start_is_not_the_save() -> None:
         reach(laptop, Goal.RUNNING)
         reach(laptop, Goal.PARKED)
         reach(laptop, Goal.RUNNING)
+
+
+@pytest.mark.parametrize("lag", [0.0, 10.0, 60.0])
+@pytest.mark.parametrize("then", [Goal.RUNNING, Goal.PARKED, Goal.GONE])
+def test_a_launch_that_is_stuck_on_its_way_and_a_change_of_mind(then: Goal, lag: float) -> None:
+    """1. A launch gets no reply. 2. Something else is wanted. 3. The launch is carried out after all."""
+    for seed in range(20):
+        cloud, laptop = a_desk(seed, lag_seconds=lag)
+        cloud.faults.seconds = 20.0
+        cloud.fault_at = {cloud._acts + 1: "late"}
+        laptop.want("blue", Goal.RUNNING, HERE)
+        laptop.reconciler.tick()
+        assert cloud.machines() == []
+        laptop.want("blue", then, THERE)
+        assert laptop.settle("blue") is None
+        for _ in range(3):
+            assert cloud.violations == []
+            laptop.clock.sleep(60.0)
+        laptop.check("blue", then)
+        if then is not Goal.GONE:
+            reach(laptop, Goal.GONE)

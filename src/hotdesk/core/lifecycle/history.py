@@ -33,9 +33,11 @@ from hotdesk.core.steps import (
 #: Refusals that a person can fix at once.
 _MENDED = frozenset({Kind.DENIED, Kind.BAD_REQUEST})
 
-
 #: What is derived from launches and logins, and kept until the next one.
 _OF_MACHINES = frozenset({"recent_machines", "machines", "in_use", "_ordered"})
+
+#: How long after its reply was lost a request may still be carried out.
+IN_FLIGHT_SECONDS = 60.0
 
 
 class Past:
@@ -270,6 +272,18 @@ class Past:
             elif not _shows(row, seen):
                 lagging = lagging or row
         return lagging
+
+    def under_way(self, seen: Seen, now: float) -> Row | None:
+        """The last launch, if nobody knows whether it is still to happen.
+
+        A request whose reply was lost, or whose process died, may be carried out `IN_FLIGHT_SECONDS` later.
+        To send the same order again is safe at any time; another launch is not, nor is to count on none.
+        """
+        row = self.launch
+        if row is None or not row.unsure or _shows(row, seen) or seen.linear:
+            return None  # `linear`: on this computer a request ends with its process
+        ended = row.at if row.ended_at is None else row.ended_at
+        return row if 0 <= now - ended < seen.lag_seconds + IN_FLIGHT_SECONDS else None
 
 
 class Unread(Past):

@@ -99,6 +99,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if partial := moving.unbrought(desk, seen):
         return partial
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
+    if (row := past.under_way(seen, now)) and not (steps and steps[0].key == row.step.key):
+        return [Wait(seconds=max(seen.poll_seconds, 1.0), why=f"{row.step.key} may still be carried out")]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
     steps = holding.beside(desk, seen, held, steps, past, now=now)
