@@ -19,7 +19,7 @@ import pytest
 from hotdesk.guest import ray_node
 from hotdesk.guest.ray_node import RayNode
 from hotdesk.guest.sweep_attempts import Attempts
-from hotdesk.guest.sweep_processes import processes_of
+from hotdesk.guest.sweep_processes import leader, processes_of
 from hotdesk.sweep.machine import Known, packed
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this computer")
@@ -383,3 +383,13 @@ def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
     for number in range(1, 9):
         for pid in processes_of(str(tmp_path / "work" / f"{number:06d}")):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_reason_to_lose_its_attempt() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as shell:
+        assert leader([gone.pid, shell.pid]) == shell.pid
+        shell.kill()
+    assert leader([gone.pid]) == gone.pid
+    assert leader([]) == -1

@@ -5,6 +5,7 @@ Uses rsync where both sides have a new enough one, else tar over ssh, which send
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -344,6 +345,21 @@ def arriving(target: Path, key: str) -> Iterator[Path]:
             place.rmdir()
     finally:
         os.close(lock)
+
+
+def forget_interrupted(target: Path, seconds: float) -> None:
+    """Delete copies to `target` that were interrupted so long ago, and that no process goes on with."""
+    place = target / ARRIVING
+    for folder in place.glob("*"):
+        with contextlib.suppress(OSError):
+            os.utime(place)  # what the time is, by the disk's own clock
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if place.stat().st_mtime - newest > seconds and flock(lock, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 # ---- rsync -------------------------------------------------------------------------------------------

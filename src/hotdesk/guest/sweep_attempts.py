@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.guest import sweep_checkpoints
 from hotdesk.guest.process_tree import processes, topmost
 from hotdesk.guest.sweep_checkpoints import Keeper
-from hotdesk.guest.sweep_processes import children, is_zombie, mark_of, processes_of, resident
+from hotdesk.guest.sweep_processes import children, is_zombie, leader, mark_of, processes_of, resident
 
 TAIL_BYTES = 65536  # of a log, in which metrics are looked for
 COPIED_BYTES = 1 << 20  # a project's greater files are links in a task's folder
 LIMIT_STATUS, MEMORY_STATUS, CANCELLED_STATUS, LOST_STATUS = 124, 137, 143, 130
 UNKEPT_STATUS = 74  # EX_IOERR (sysexits.h)
+_SIGNALLED = 128  # exit statuses above are of processes that a signal has ended
 _POLL_SECONDS = 0.1
 # $0: the file of the exit status; $1: a line for the shell, or the first word of a command.
 _TRAP = 'trap \'s=$?; echo "$HOTDESK_ATTEMPT $s" >"$0"\' EXIT; '
@@ -219,8 +220,8 @@ class Attempts:
                 return
             one.began_at, one.keeper = time.time(), self._keeper(order, True)
             log = os.open(self._path("out", name + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            self._over(one, 126, f"its folder cannot be made: {error.strerror or error}")
+        except Exception as error:  # whatever it is: an attempt that does not end is waited for
+            self._over(one, 126, f"its folder cannot be made: {getattr(error, 'strerror', None) or error}")
             return
         try:
             if order["attempt"] > 1:
@@ -314,7 +315,7 @@ class Attempts:
                 found["exit_status"] = status or UNKEPT_STATUS
                 found["why"] = f"its results cannot be kept: {error.strerror or error}"
         if one.keeper is not None and found["exit_status"] != 0:
-            one.keeper.close(found["exit_status"])
+            one.keeper.close(killed=one.end_as is not None or found["exit_status"] > _SIGNALLED)
             found["saved_at"] = one.keeper.at
         elif one.keeper is not None:
             sweep_checkpoints.forget(self.folder, name)
@@ -426,8 +427,7 @@ class Attempts:
         work = self._path("work", name)
         while True:
             left = processes_of(work)
-            shell = [pid for pid in left if os.getsid(pid) == pid] if left else []
-            one.pid = shell[0] if shell else left[0] if left else -1
+            one.pid = leader(left)
             status = self._written(name, one.order["attempt"])
             if status is not None or not left:
                 break

@@ -23,6 +23,15 @@ def processes_of(work: str, mark: str = MARK) -> list[int]:
     return found
 
 
+def leader(pids: list[int]) -> int:
+    """The one that leads its session, else the first; -1 for none. Any may end meanwhile."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == pid:
+                return pid
+    return pids[0] if pids else -1
+
+
 def mark_of(pid: int) -> str:
     with open(f"/proc/{pid}/environ", "rb") as file:
         for item in file.read().split(b"\0"):

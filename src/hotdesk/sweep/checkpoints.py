@@ -36,6 +36,13 @@ class _Came(NamedTuple):
     why: str  # why nothing came
 
 
+class _Given(NamedTuple):
+    name: str
+    task: int
+    attempt: int
+    why: str  # why it was not
+
+
 class _Awaited(NamedTuple):
     name: str
     attempt: int
@@ -51,10 +58,11 @@ class Checkpoints:
         self.here: dict[int, Checkpoint] = {c.task: c for c in store.checkpoints(number)}
         self._fetching: set[str] = set()  # machines
         self._giving: set[tuple[str, int, int]] = set()
+        self._give_at: dict[tuple[str, int, int], float] = {}  # again, where it failed
         self._next: dict[str, float] = {}  # when a machine is due
         self._awaited: dict[int, _Awaited] = {}
         self.aside = aside  # how work is done beside the loop
-        self._came: SimpleQueue[_Came | tuple[str, int, int]] = SimpleQueue()
+        self._came: SimpleQueue[_Came | _Given] = SimpleQueue()
 
     def saved(self, task: int) -> int:
         """The attempt from whose checkpoint a task goes on; 0 where it begins anew."""
@@ -72,7 +80,10 @@ class Checkpoints:
         if found is None:
             return False
         has = self.here.get(task)
-        came = has is not None and (has.attempt, has.at) >= (found.attempt, found.at)
+        # Not a later time: the machine's clock may have been set back since the copy before.
+        came = has is not None and (
+            has.attempt > found.attempt or (has.attempt, has.at) == (found.attempt, found.at)
+        )
         late = self.clock.now() - found.since > GIVEN_UP_SECONDS
         if came or late or found.name not in there:
             del self._awaited[task]
@@ -83,7 +94,8 @@ class Checkpoints:
         """What a machine says of the checkpoints that it has, or that are wanted there."""
         for wanted in known.wanted:
             key = (name, wanted.task, wanted.attempt)
-            if key not in self._giving:
+            due = self.clock.now() >= self._give_at.get(key, 0.0)
+            if due and key not in self._giving and len(self._giving) < AT_ONCE:
                 self._giving.add(key)
                 self.aside(partial(self._give, sweep, *key))
         for unsaved in known.unsaved:
@@ -101,8 +113,11 @@ class Checkpoints:
         with contextlib.suppress(Empty):
             while True:
                 came = self._came.get_nowait()
-                if not isinstance(came, _Came):
-                    self._giving.discard(came)
+                if isinstance(came, _Given):
+                    self._giving.discard(came[:3])
+                    self._give_at[came[:3]] = self.clock.now() + (FETCH_SECONDS if came.why else 0.0)
+                    if came.why:
+                        self._lack(came.task, f"{came.name} waits for it, and it cannot be sent: {came.why}")
                     continue
                 self._fetching.discard(came.name)
                 now = self.clock.now()
@@ -150,10 +165,18 @@ class Checkpoints:
         has = self.here.get(saved.task)
         if has and (saved.attempt < has.attempt or (saved.attempt == has.attempt and saved.at == has.at)):
             return False
+        if not self._is_task(saved.task):
+            return False
         task = self.store.task(self.number, saved.task)
         return task.attempt == saved.attempt and task.state is not State.DONE
 
+    def _is_task(self, number: int) -> bool:
+        """Whether there is such a task: what is on a machine, its tasks can write."""
+        return 1 <= number <= self.store.counts(self.number).total
+
     def _lack(self, task: int, why: str) -> None:
+        if not self._is_task(task):
+            return
         has = self.here.get(task) or Checkpoint(task=task, attempt=0, at=0.0, bytes=0, fetched_at=0.0)
         if has.why != why:
             self._write(replace(has, why=why))
@@ -168,13 +191,21 @@ class Checkpoints:
         began, missing, why = self.clock.now(), list[int](), ""
         try:
             missing = self.site.fetch_checkpoints(sweep, name, new)
-        except HotdeskError as error:
-            why = f"{error.what} {error.why}".strip()
-        except OSError as error:
-            why = str(error)
+        except Exception as error:
+            why = _why(error)
         self._came.put(_Came(name, new, missing, self.clock.now() - began, why))
 
     def _give(self, sweep: Sweep, name: str, task: int, attempt: int) -> None:
-        with contextlib.suppress(HotdeskError):  # it is wanted still, and given at the next look
+        why = ""
+        try:
             self.site.give_checkpoint(sweep, name, task, attempt)
-        self._came.put((name, task, attempt))
+        except Exception as error:  # it is wanted still, and given at a later look
+            why = _why(error)
+        self._came.put(_Given(name, task, attempt, why))
+
+
+def _why(error: Exception) -> str:
+    """In any case something: without a word, a thread's end would be waited for."""
+    if isinstance(error, HotdeskError):
+        return f"{error.what} {error.why}".strip()
+    return str(error) or type(error).__name__

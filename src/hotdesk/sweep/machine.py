@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shlex
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from hotdesk.core import wire
 from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Ended, Order
+from hotdesk.system import fsync, fsync_folder
 
 _FILES = (
     *("sweep_runner", "sweep_attempts", "sweep_checkpoints", "sweep_processes", "process_tree", "job_files"),
@@ -27,6 +29,7 @@ _FILES = (
 )
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
 T = TypeVar("T")
+ARRIVING_SECONDS = 3600.0  # how long half a checkpoint is kept, to be continued
 INSTALL_SECONDS = 900.0  # for Ray, 80 MB
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 
@@ -228,9 +231,25 @@ def checkpoint(task: int, attempt: int) -> str:
 def fetch_checkpoints(access: Access, id_: str, names: Sequence[str], to: Path) -> list[str]:
     """Copy checkpoints to a folder here, each whole or not at all; which did not come."""
     to.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copying.forget_interrupted(to, ARRIVING_SECONDS)
     below = f".hotdesk/sweeps/{id_}/saved"
     came = copying.pull(access, names, to, below=below, may_replace=lambda name, here, came: True)
-    return [name for name in names if name in came.absent or any(name in said for said in came.failed)]
+    absent = {n for n in names if n in came.absent or any(n in said for said in came.failed)}
+    return [name for name in names if name in absent or not _is_whole(to / name)]
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file came, which a power cut does not take away; what is none is deleted."""
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file, ignore_errors=True)
+        return False
+    if file.is_symlink() or not file.is_file():
+        file.unlink(missing_ok=True)
+        return False
+    with file.open("rb") as content:
+        fsync(content.fileno())
+    fsync_folder(file.parent)
+    return True
 
 
 def give_checkpoint(access: Access, id_: str, file: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
@@ -22,6 +25,8 @@ class Reached:
     folder: Path  # of the sweep, on this computer
     secrets: Callable[[Sweep], Mapping[str, str]]  # their values
     _reach: dict[str, Access]
+    _counting: ClassVar[threading.Lock] = threading.Lock()
+    _coming: ClassVar[list[int]] = []  # bytes of checkpoints that are being copied here
 
     def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
         access = self._access(machine.name)
@@ -70,11 +75,24 @@ class Reached:
     def fetch_checkpoints(self, sweep: Sweep, name: str, of: Sequence[Saved]) -> list[int]:
         names = {runner.checkpoint(saved.task, saved.attempt): saved.task for saved in of}
         folder = self.folder / "checkpoints"
-        free = shutil.disk_usage(self.folder).free
-        if free < sum(saved.bytes for saved in of) + SPARE_BYTES:
-            why = f"Only {free / 2**30:.3g} GiB are free for checkpoints on this computer."
-            raise Missing("The disk is nearly full.", why, f"df -h {self.folder}")
-        return [names[f] for f in runner.fetch_checkpoints(self._access(name), sweep.id, [*names], folder)]
+        with self._room(sum(saved.bytes for saved in of)):
+            missing = runner.fetch_checkpoints(self._access(name), sweep.id, [*names], folder)
+        return [names[file] for file in missing]
+
+    @contextlib.contextmanager
+    def _room(self, size: int) -> Iterator[None]:
+        """For so many bytes more, beside what is being copied from other machines. Raises `Missing`."""
+        with self._counting:
+            free = shutil.disk_usage(self.folder).free - sum(self._coming)
+            if free < size + SPARE_BYTES:
+                why = f"Only {max(0, free) / 2**30:.3g} GiB are free for checkpoints on this computer."
+                raise Missing("The disk is nearly full.", why, f"df -h {self.folder}")
+            self._coming.append(size)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._coming.remove(size)
 
     def give_checkpoint(self, sweep: Sweep, name: str, task: int, attempt: int) -> None:
         file = self.folder / "checkpoints" / runner.checkpoint(task, attempt)
@@ -82,7 +100,8 @@ class Reached:
 
     def forget_checkpoints(self, of: Iterable[tuple[int, int]]) -> None:
         for task, attempt in of:
-            (self.folder / "checkpoints" / runner.checkpoint(task, attempt)).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is left goes with the sweep
+                (self.folder / "checkpoints" / runner.checkpoint(task, attempt)).unlink()
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)
