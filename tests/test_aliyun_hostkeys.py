@@ -17,7 +17,10 @@ from hotdesk.providers.aliyun.host_keys import _SHOW, PATIENCE_SECONDS
 from hotdesk.providers.aliyun.iam import policy
 from hotdesk.providers.cloud.hostkeys import on_console
 from tests.aliyun_desk import Laptop, at_home, unknown_to_the_official_models
+from tests.fake_ecs import laws
 from tests.fake_ecs.server import FakeEcs
+from tests.fake_ecs.wire import Call
+from tests.fake_ecs.world import World
 
 
 @pytest.fixture
@@ -177,6 +180,38 @@ def test_a_console_that_may_not_be_read_leaves_cloud_assistant(
     assert both.kind is Kind.DENIED
     assert "may not do ecs:GetInstanceConsoleOutput" in both.message
     assert "may not do ecs:RunCommand" in both.message
+
+
+def test_a_machine_without_console_and_agent_is_not_paid_for_ever(
+    mine: Laptop, fake: FakeEcs, bare: Instance
+) -> None:
+    fake.world.denied = {"GetInstanceConsoleOutput"}
+    fake.world.assistant = "ClientNotRunning"
+    mine.time.sleep(120.0)
+    assert no(mine, bare).kind is Kind.NOT_READY
+    mine.time.sleep(PATIENCE_SECONDS)
+    late = no(mine, bare)
+    assert (late.kind, "ClientNotRunning" in late.message) == (Kind.BAD_REQUEST, True)
+
+
+def test_what_another_machine_has_printed_is_pinned_for_none(
+    mine: Laptop, fake: FakeEcs, bare: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service takes no notice of which machine was asked about."""
+    mine.time.sleep(120.0)
+    no(mine, bare)
+    mine.time.sleep(60.0)
+    assert fake.world.commands[0]["row"]["Output"]
+    fake.world.commands[0]["row"]["InstanceId"] = "i-another"
+    told = laws.TABLE[laws.ECS, "DescribeInvocationResults"]
+
+    def whichever(world: World, call: Call) -> laws.Answer:
+        call.flat.pop("InstanceId")
+        return told(world, call)
+
+    monkeypatch.setitem(laws.TABLE, (laws.ECS, "DescribeInvocationResults"), whichever)
+    assert no(mine, bare).kind is Kind.NOT_READY
+    assert not list(mine.folder.glob("**/known_hosts-*"))
 
 
 def test_a_busy_service_is_left_alone(mine: Laptop, bare: Instance) -> None:

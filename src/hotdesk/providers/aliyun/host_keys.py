@@ -59,7 +59,11 @@ def host_keys(account: Account, region: str, machine: Mapping[str, Any]) -> list
             raise
         silent = f"the console of {bare} cannot be read: {no.message}"
     try:
-        return _printed(account, region, bare, silent)
+        keys, so_far, now = _printed(account, region, bare, silent)
+        age = now - times.started(machine)  # a console that cannot be read has told no time
+        if keys:
+            return keys
+        raise Refused(Kind.NOT_READY, f"{silent}; {so_far}.", seconds=POLL_SECONDS)
     except Refused as no:
         if no.kind is Kind.DENIED and 0.0 < age < PATIENCE_SECONDS:
             raise Refused(Kind.NOT_READY, no.message, fix=no.fix, seconds=POLL_SECONDS) from no
@@ -72,8 +76,10 @@ def host_keys(account: Account, region: str, machine: Mapping[str, Any]) -> list
         raise
 
 
-def _printed(account: Account, region: str, bare: str, silent: str) -> list[str]:
-    """What Cloud Assistant's agent on the machine has printed; it is asked to where it has not.
+def _printed(account: Account, region: str, bare: str, silent: str) -> tuple[list[str], str, float]:
+    """The keys that Cloud Assistant's agent on the machine has printed; it is asked to where it has not.
+
+    Also what it says instead, and the time.
 
     The command is found by its tag, so that a process that was killed leaves none behind that the next one
     does not know; the service keeps results for some weeks. `silent`: why the console does not help.
@@ -83,11 +89,12 @@ def _printed(account: Account, region: str, bare: str, silent: str) -> list[str]
             region, "DescribeInvocationResults", InstanceId=bare, Tag=tags.named(NAME),
             ContentEncoding="Base64", MaxResults=50,
         )  # fmt: skip
-        done = ((told.get("Invocation") or {}).get("InvocationResults") or {}).get("InvocationResult") or []
+        rows = ((told.get("Invocation") or {}).get("InvocationResults") or {}).get("InvocationResult") or []
+        done = [r for r in rows if str(r.get("InstanceId")) == bare]  # another's key would be pinned for good
+        now = times.clock(told[DATE])
         if keys := next(filter(None, (hostkeys.on_console(_text(r.get("Output"))) for r in done)), None):
-            return keys
+            return keys, "", now
         if not any(str(r.get("InvocationStatus")) in _UNDER_WAY for r in done):
-            now = times.clock(told[DATE])
             account.ask(  # a change, and the same twice by its token
                 region, "RunCommand", InstanceId=[bare], Type="RunShellScript", Name=NAME, Timeout=60,
                 ContentEncoding="Base64", CommandContent=_base64(_SHOW.format(id=bare)),
@@ -99,7 +106,7 @@ def _printed(account: Account, region: str, bare: str, silent: str) -> list[str]
         kind = no.kind if no.kind is Kind.DENIED else Kind.NOT_READY
         why = f"{silent}, and Cloud Assistant cannot be asked: {no.message}"
         raise Refused(kind, why, fix=no.fix, seconds=POLL_SECONDS) from no
-    raise Refused(Kind.NOT_READY, f"{silent}; {_so_far(done)}.", seconds=POLL_SECONDS)
+    return [], _so_far(done), now
 
 
 def _so_far(done: Sequence[Mapping[str, Any]]) -> str:
