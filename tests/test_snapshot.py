@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots import chunk_store, pack_file
 from hotdesk.snapshots.cache import smudge
+from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.snapshots.snapshot import capture, forget, remove, restore, verify
 from hotdesk.snapshots.tree import Entry
 
@@ -311,9 +312,12 @@ def test_a_tree_deeper_than_any_path_may_be_long(place: Place) -> None:
     found: list[list[str]] = []
     descend(place.disk, make)
     place.park()
-    descend(place.resume(), lambda fd, _: found.append(sorted(os.listdir(fd))))
+    again = place.resume()
+    descend(again, lambda fd, _: found.append(sorted(os.listdir(fd))))
     assert len(found) == 1200
     assert found[900] == ["file900", "level-of-the-tree", "zz900"]
+    for folder in (place.disk, again):
+        remove_tree(folder)  # pytest cannot, and says so whenever it tidies up
 
 
 def test_sockets_are_left_out_and_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
