@@ -67,7 +67,7 @@ def boto() -> Any:
 def _load_compat() -> None:
     """Load botocore.compat, without awscrt where no profile of these files could need it.
 
-    botocore loads awscrt wherever it is installed: a quarter of the time of `ls`. Only the sessions of
+    botocore loads awscrt wherever it is installed, which takes 80 ms. Only the sessions of
     `aws login` need it here, and a profile names them by `login_session`.
     """
     if {"awscrt", "botocore.compat"} & sys.modules.keys() or _names_login_session():
