@@ -97,9 +97,11 @@ class Cluster(Story):
     def __init__(self, world: World | None = None, **wish: Any) -> None:
         super().__init__(0, world, cluster=True, **wish)
 
-    def run(self, *, gang: bool = True, retries: int = 1) -> int:
+    def run(self, *, gang: bool = True, retries: int = 1, secrets: tuple[str, ...] = ()) -> int:
         number = self.store.counts(self.number).total + 1
-        run = Run(command=("torchrun", "t.py"), gang=gang, retries=retries, checkpoint="ckpt")
+        run = Run(
+            command=("torchrun", "t.py"), gang=gang, retries=retries, checkpoint="ckpt", secrets=secrets
+        )  # fmt: skip
         self.store.put(self.number, [Task(number=number, params=run.params())])
         return number
 
@@ -139,6 +141,33 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def begun(state: Path, word: str) -> int:
     with Hotdesk(state) as desks:
         return desks.services.clusters.run("blue", ("python", "t.py", word), folder=state / "project").number
+
+
+def test_a_run_has_its_own_secrets_and_none_outlives_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of run 1, the process that asked for it was killed before the run was written down."""
+    cluster = Cluster()
+    cluster.store.folder = tmp_path
+    sweep = cluster.store.sweep(cluster.number)
+    begun: list[dict[str, str]] = []
+    begin = cluster.world.begin
+
+    def hear(*asked: Any) -> None:
+        begun.append(dict(asked[-1]))
+        begin(*asked)
+
+    monkeypatch.setattr(cluster.world, "begin", hear)
+    cluster.store.keep_secrets(sweep, {"OLD": "old"}, 1)
+    cluster.run()
+    cluster.store.keep_secrets(sweep, {"NEW": "new"}, 2)
+    cluster.run(secrets=("NEW",))
+    cluster.go(lambda: cluster.states() == {State.DONE: 2})
+    assert [*begun[0], *begun[-1]] == ["NEW"]
+    cluster.store.keep_secrets(sweep, {"LATE": "late"}, 3)
+    cluster.store.change(cluster.number, wish=Wish.CANCEL)
+    cluster.go()
+    assert not list((tmp_path / "variables").iterdir())
 
 
 def test_runs_that_are_begun_at_once_have_a_number_each(

@@ -42,6 +42,14 @@ def forget(state: Path, id_: str) -> None:
         (state / FOLDER / f"{id_}.json").unlink()
 
 
+def forget_all(state: Path, beginning: str) -> None:
+    """Those whose names begin so."""
+    with contextlib.suppress(OSError):
+        for file in (state / FOLDER).iterdir():
+            if file.name.startswith(beginning):
+                file.unlink(missing_ok=True)
+
+
 def sweep(state: Path, kept: Collection[str]) -> None:
     """Remove the values for all jobs but these: of jobs that ended elsewhere, or were never queued."""
     with contextlib.suppress(OSError):

@@ -138,7 +138,9 @@ class ClusterDriver(Driver):
 
     def _ask_to_begin(self, task: Task, run: Run, ranks: Sequence[Machine]) -> None:
         """Ask each machine to begin its rank: again changes nothing."""
-        port, secrets = self._port(task), self.store.secrets(self.sweep, task.number)
+        port = self._port(task)
+        kept = self.store.secrets(self.sweep, task.number)
+        secrets = {name: kept[name] for name in run.secrets if name in kept}  # not of one before it
         calls = []
         for rank, machine in enumerate(ranks):
             place = Place(rank=rank, machines=len(ranks), head=ranks[0].address, port=port, gpus=machine.gpus)

@@ -229,9 +229,12 @@ class SweepStore:
             given = Variables(values=dict(values), secrets=tuple(values))
             variables.write(self.folder, _private(sweep, run), given)
 
-    def forget_secrets(self, sweep: Sweep, run: int = 0) -> None:
-        if self.folder:
+    def forget_secrets(self, sweep: Sweep, run: int | None = None) -> None:
+        """Those of a run, or of the sweep with all runs: also of one that was never written down."""
+        if self.folder and run is not None:
             variables.forget(self.folder, _private(sweep, run))
+        elif self.folder:
+            variables.forget_all(self.folder, _private(sweep, ""))
 
     # ---- tasks ---------------------------------------------------------------------------------------
 
@@ -412,7 +415,7 @@ class SweepStore:
             self._put_machines(db, sweep.number, gone)
 
 
-def _private(sweep: Sweep, run: int) -> str:
+def _private(sweep: Sweep, run: int | str) -> str:
     return f"{variables.SWEEP}{sweep.id}-{run}"
 
 
