@@ -356,7 +356,7 @@ def _state() -> bytes:
         return (Path(folder) / "hotdesk.db").read_bytes()
 
 
-@target(b"\0\0\x20no database", b"\x10\0\0\xff\xff\xff\xff")
+@target(b"\0\0\x20no database", b"\x10\0\0\xff\xff\xff\xff", b"\x3b\0\0\0\xff\0\0\0")
 def state_file(data: bytes) -> None:
     """A state file in which bytes from a place on are others; and one that is nothing else."""
     place = int.from_bytes(data[:3], "little") % len(_state())

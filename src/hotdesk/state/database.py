@@ -177,6 +177,8 @@ class StateFile:
                 f"It is of version {version}; this hotdesk reads up to {len(self.migrations)}.",
                 upgrade_line(),
             )
+        if version < 0:  # four bytes of the file's head, which SQLite itself does not check
+            raise sqlite3.DatabaseError(f"Its version is {version}, which no hotdesk writes")
         if version == len(self.migrations):
             self.db.execute("PRAGMA synchronous = FULL")
             return
