@@ -11,8 +11,10 @@ pytest.importorskip("boto3", reason="boto3 is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
 
 from fake_ec2.process import FakeEc2
+from hotdesk.core.billing.charges import charges
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Goal, Market, Offer, Want
+from hotdesk.core.pricelist import Shipped
 from hotdesk.core.spot.decision import Action
 from hotdesk.jobs.terms import place, terms_of
 from hotdesk.market.ranking import rank
@@ -80,6 +82,110 @@ def test_what_does_not_fit_is_left_out(fake: FakeEc2, tmp_path: Path) -> None:
     reserve(fake)
     assert found(laptop, replace(WANT, market=Market.SPOT)) == []
     assert found(laptop, replace(WANT, zone="us-west-2a")) == []
+
+
+SHARED = {"owner": "210987654321"}
+
+
+def test_nothing_of_another_account_is_free(fake: FakeEc2, tmp_path: Path) -> None:
+    """Whoever launches into a reservation that another account shares is billed for the instance."""
+    laptop = Laptop(fake, tmp_path)
+    reserve(fake, **SHARED)
+    assert found(laptop) == []
+    assert laptop.aws.offers(WANT)
+
+
+@pytest.mark.parametrize(
+    "told", [{"Interruptible": True}, {"OutpostArn": "arn:o"}, {"PlacementGroupArn": "arn:p"}]
+)
+def test_what_an_ordinary_launch_may_not_use_is_left_out(
+    fake: FakeEc2, tmp_path: Path, told: dict[str, object]
+) -> None:
+    laptop = Laptop(fake, tmp_path)
+    reserve(fake, targeted=True, told=told)
+    assert found(laptop) == []
+
+
+def test_a_block_that_is_about_to_end_is_left_out_and_any_end_is_told(fake: FakeEc2, tmp_path: Path) -> None:
+    laptop = Laptop(fake, tmp_path)
+    now = laptop.time.now()
+    reserve(fake, block=True, ends=now + 2400.0)
+    assert found(laptop) == []
+    reserve(fake, block=True, ends=now + 86400.0)
+    [long] = found(laptop)
+    assert long.reserved_until == pytest.approx(now + 86400.0, abs=1.0)
+    [said] = rank(WANT, [replace(long, reserved_until=86400.0 * 365)]).offers
+    assert "is paid already, until 1971-01-01 00:00 UTC" in said.why
+    assert "no interruption risk" not in said.why
+
+
+def test_a_running_machine_is_not_retyped_into_one(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. A desk is on on-demand. 2. It is to move into a reservation in its own zone. 3. Only a launch gets
+    there: a machine that is stopped and started is billed as before, and would be shown as free."""
+    laptop = Laptop(fake, tmp_path)
+    assert laptop.do(Goal.RUNNING, (offer(zone="us-west-2b"),)) is None
+    laptop.work("once")
+    id_ = reserve(fake, targeted=True)
+    [first] = found(laptop)
+    laptop.want("blue", Goal.RUNNING, (first, offer(zone="us-west-2b")), move=True)
+    assert laptop.settle() is None
+    laptop.check("blue", Goal.RUNNING)
+    [machine] = laptop.machines()
+    assert machine["usd_per_hour"] == pytest.approx(0.005), "its address alone"
+    raw = fake.client("ec2", "us-west-2").describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]
+    assert raw["Instances"][0]["CapacityReservationId"] == id_
+    [shown] = [m for m in laptop.aws.survey().instances if m.id.endswith(machine["id"])]
+    assert not shown.retypable, "another type does not fit what it was launched into"
+
+
+def test_once_it_is_cancelled_its_machine_is_shown_and_billed_at_its_price(
+    fake: FakeEc2, tmp_path: Path
+) -> None:
+    """1. A desk runs in a reservation, an hour. 2. That is cancelled; the machine goes on, and is billed.
+    3. An hour later, `ls` and `costs` say so."""
+    laptop = Laptop(fake, tmp_path)
+    laptop.aws._list_price = lambda region, kind: Shipped(0.526, 0.0)
+    id_ = reserve(fake)
+    [first] = found(laptop)
+    assert laptop.do(Goal.RUNNING, (first,)) is None
+    hour(laptop)
+    assert usd(laptop) == pytest.approx(0.0)
+    fake.post("reservation", id=id_)
+    hour(laptop)
+    [shown] = laptop.aws.survey().instances
+    assert shown.usd_per_hour == pytest.approx(0.526)
+    hour(laptop)
+    [machine] = laptop.machines()
+    truth = machine["usd_so_far"] - 3 * 0.005
+    assert truth > 1.0
+    assert truth - 0.01 < usd(laptop) < truth + 0.2, "at most a look too much"
+
+
+def hour(laptop: Laptop) -> None:
+    """An hour in which somebody looks now and then."""
+    for _ in range(4):
+        laptop.time.sleep(900.0)
+        laptop.time.slept = 0.0
+        laptop.reconciler.tick(["blue"])
+
+
+def usd(laptop: Laptop) -> float:
+    now, rows = laptop.time.now(), laptop.store.rows("blue", limit=None)
+    bill = charges("blue", rows, now, sighted=laptop.store.sighted("blue"))
+    return sum(one.usd(0.0, now) for one in bill if one.kind == "compute")
+
+
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "InvalidParameterCombination"])
+def test_whatever_refuses_a_launch_into_one_the_next_offer_is_taken(
+    fake: FakeEc2, tmp_path: Path, code: str
+) -> None:
+    """Credentials may lack the right to use reservations, with an older policy of ours, say."""
+    laptop = Laptop(fake, tmp_path)
+    reserve(fake, targeted=True)
+    [first] = found(laptop)
+    fake.post("refuse", action="RunInstances", code=code, times=1)
+    assert laptop.do(Goal.RUNNING, (first, offer(zone="us-west-2b"))) is None
+    assert found(laptop), "it has room as before"
 
 
 # ---- choosing ----------------------------------------------------------------------------------------

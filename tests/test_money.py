@@ -15,7 +15,7 @@ from hotdesk.cli.ui import offer_table, render, sweep_shown
 from hotdesk.config import parse
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.billing.observed import news
-from hotdesk.core.errors import NotAllowed
+from hotdesk.core.errors import NeedsDecision, NotAllowed
 from hotdesk.core.matching import Place, Query, sold_there
 from hotdesk.core.model import Desk, Goal, Image, Market, Offer, Phase, Survey, Want
 from hotdesk.core.money import Amount, Money, in_same, per_hour
@@ -247,6 +247,8 @@ def test_the_budget_of_a_sweep_is_not_judged_without_a_rate() -> None:
         return sweep_fleet.pools(Sells(sold), desk, asked, "cn-here", "x86_64")  # type: ignore[arg-type]
 
     assert pools(offer()) == (offer(),)
+    with pytest.raises(NeedsDecision):  # a fleet does not launch into it, and it would be counted as free
+        pools(replace(offer(), reservation="cr-1"))
     with pytest.raises(NotAllowed, match=r"A budget of \$5\.00 cannot be compared with prices in CNY"):
         pools(NO_RATE)
 

@@ -109,6 +109,7 @@ class Offer(Value, frozen=True):
     why: str = ""  # the reason it was chosen, if it was
     taken: bool = False  # a machine of one's own, whose GPU somebody uses now
     reservation: str = ""  # of capacity that the account pays for, whether or not it is used
+    reserved_until: float = 0.0  # when that ends; 0: not before it is given up
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -135,11 +136,13 @@ def _why(
         )
     if offer.reservation:
         reasons = [f"your {offer.source} {offer.reservation} is paid already"]
+        if at := offer.reserved_until:
+            reasons.append(f"until {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC")
     if ms is not None and not (place == 0 and ms <= NEAR_MS):
         reasons.append(f"{ms:.0f} ms away")
     if offer.market is Market.SPOT:
         reasons += _about_spot(offer, spot, band, usual)
-    else:
+    elif not offer.reserved_until:
         reasons.append("no interruption risk")
     return f"{where}: {', '.join(reasons)}"
 

@@ -50,6 +50,8 @@ def pools(provider: Provider, desk: Desk, request: SweepRequest, region: str, ar
         offers = provider.offers(want)
     except Refused as no:
         raise question_of(no, f"What {desk.provider} offers is not known.") from no
+    # (What is reserved has room for so many machines and no more, and a fleet does not name it.)
+    offers = [o for o in offers if not o.reservation]
     fitting = [o for o in offers if o.region == region and o.arch == arch and places(o, request) >= 1]
     fitting.sort(key=lambda o: (o.usd_per_hour / places(o, request), o.key))
     mine = [o for o in fitting if request.market is MarketChoice.CHEAPEST or o.market.value == request.market]

@@ -110,7 +110,7 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
         "MetadataOptions": instance.metadata,
         "CpuOptions": cpu_options(instance.type),
         "CapacityReservationId": instance.capacity_reservation,
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "CapacityReservationSpecification": instance.reserved or {"CapacityReservationPreference": "open"},
         "HibernationOptions": {"Configured": False},
         "EnclaveOptions": {"Enabled": False},
         "PublicDnsName": dns,

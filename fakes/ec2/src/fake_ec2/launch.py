@@ -47,6 +47,7 @@ def run_instances(world: World, call: Call) -> dict[str, Any]:
     made = [build(world, call, order, plan, zone, reservation, index) for index in range(count)]
     for instance in made:
         instance.capacity_reservation = reserved["id"] if reserved else None
+        instance.reserved = order.get("CapacityReservationSpecification")
     remember(world, call, plan, [i.id for i in made])
     return reservation_row(world, call.region, made, everything=True)
 

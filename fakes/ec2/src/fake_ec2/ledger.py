@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fake_ec2 import prices, recycle
+from fake_ec2 import prices, recycle, reservations
 from fake_ec2.things import Address, Image, Instance, Snapshot, Thing, Volume
 from fake_ec2.world import ACCOUNT, World
 
@@ -30,7 +30,7 @@ def usd_per_hour(world: World, thing: Thing) -> float:
 def machine_usd_per_hour(world: World, instance: Instance, at: float) -> float:
     if instance.market == "spot":
         return world.spot.at(instance.type, instance.zone, at)
-    if instance.capacity_reservation:  # whose hours are paid whether or not they are used
+    if at < reservations.free_until(world, instance):  # whose hours are paid whether or not they are used
         return 0.0
     return prices.on_demand(instance.type, instance.region)
 
@@ -71,9 +71,8 @@ def usd_so_far(world: World, thing: Thing) -> float:
 
 def run_usd(world: World, instance: Instance, begun: float, until: float) -> float:
     """A spot machine pays, in each hour of its own, the price at that hour's beginning."""
-    if instance.capacity_reservation:
-        return 0.0
     if instance.market != "spot":
+        begun = min(max(begun, reservations.free_until(world, instance)), until)
         return prices.on_demand(instance.type, instance.region) * (until - begun) / HOUR
     total, at = 0.0, begun
     while at < until:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fake_ec2 import catalogue
 from fake_ec2.actions import Call, action
 from fake_ec2.errors import Problem
 from fake_ec2.filters import keep, page, stamp
+from fake_ec2.things import Instance
 from fake_ec2.world import ACCOUNT, World
 
 TAKING = {"pending", "running", "stopping", "shutting-down"}  # states in which a machine takes up a slot
@@ -15,7 +17,14 @@ BLOCK = "capacity-block"
 
 
 def make(world: World, ask: dict[str, Any]) -> dict[str, Any]:
-    """Reserve: `type` in `zone`, for `count` machines; `targeted`, or of any launch that fits; a `block`."""
+    """Reserve: `type` in `zone`, for `count` machines; `targeted`, or of any launch that fits; a `block`.
+
+    `owner`: the account that shares it. `told`: more of its row. With the `id` of one: cancel it.
+    """
+    if "id" in ask:
+        [found] = [row for row in world.settings.reservations if row["id"] == ask["id"]]
+        found |= {"state": "cancelled", "over": world.clock.now()}
+        return found
     found = {
         "id": f"cr-0{len(world.settings.reservations):016x}",
         "type": ask["type"],
@@ -26,6 +35,9 @@ def make(world: World, ask: dict[str, Any]) -> dict[str, Any]:
         "state": ask.get("state", "active"),
         "created": world.clock.now(),
         "ends": ask.get("ends"),
+        "over": ask.get("ends"),  # when its instances begin to be billed as all others are
+        "owner": ask.get("owner", ACCOUNT),
+        "told": ask.get("told", {}),
     }
     world.settings.reservations.append(found)
     return found
@@ -40,6 +52,19 @@ def left(world: World, region: str, row: dict[str, Any]) -> int:
     return int(int(row["count"]) - used)
 
 
+def free_until(world: World, instance: Instance) -> float:
+    """Until when nothing is billed for it; whoever uses what another account shares is billed at once."""
+    found = (row for row in world.settings.reservations if row["id"] == instance.capacity_reservation)
+    row = next(found, None)
+    if row is None or row["owner"] != ACCOUNT:
+        return 0.0
+    return math.inf if row["over"] is None else float(row["over"])
+
+
+def _state(world: World, row: dict[str, Any]) -> str:
+    return "expired" if row["ends"] and row["ends"] <= world.clock.now() else str(row["state"])
+
+
 def joined(world: World, region: str, order: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any] | None:
     """The reservation that a launch goes into: the one it names, else an open one that fits."""
     spec = order.get("CapacityReservationSpecification") or {}
@@ -47,7 +72,8 @@ def joined(world: World, region: str, order: dict[str, Any], plan: dict[str, Any
     rows = [row for row in world.settings.reservations if row["zone"][:-1] == region]
     if not named:
         open_ = plan["market"] == "on-demand" and spec.get("CapacityReservationPreference") != "none"
-        fits = (row for row in rows if open_ and not row["targeted"] and _fits(row, plan))
+        rows = [row for row in rows if not row["targeted"] and _state(world, row) == "active"]
+        fits = (row for row in rows if open_ and _fits(row, plan))
         return next((row for row in fits if left(world, region, row) > 0), None)
     row = next((row for row in rows if row["id"] == named), None)
     if row is None:
@@ -55,12 +81,13 @@ def joined(world: World, region: str, order: dict[str, Any], plan: dict[str, Any
             "InvalidCapacityReservationId.NotFound", f"The capacity reservation '{named}' does not exist."
         )
     is_block = (order.get("InstanceMarketOptions") or {}).get("MarketType") == BLOCK
-    if not _fits(row, plan) or is_block != row["block"]:
+    apart = row["told"].get("PlacementGroupArn") or row["told"].get("Interruptible")
+    if not _fits(row, plan) or is_block != row["block"] or apart:
         raise Problem(
             "InvalidParameterCombination",
             f"The capacity reservation '{named}' does not match the attributes of the instance.",
         )
-    if row["state"] != "active" or left(world, region, row) < 1:
+    if _state(world, row) != "active" or left(world, region, row) < 1:
         raise Problem(
             "ReservationCapacityExceeded",
             "The requested reservation does not have sufficient compatible and available capacity for this "
@@ -100,18 +127,18 @@ def describe(world: World, call: Call) -> dict[str, Any]:
 def _row(world: World, region: str, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "CapacityReservationId": row["id"],
-        "CapacityReservationArn": f"arn:aws:ec2:{region}:{ACCOUNT}:capacity-reservation/{row['id']}",
-        "OwnerId": ACCOUNT,
+        "CapacityReservationArn": f"arn:aws:ec2:{region}:{row['owner']}:capacity-reservation/{row['id']}",
+        "OwnerId": row["owner"],
         "InstanceType": row["type"],
         "InstancePlatform": "Linux/UNIX",
         "AvailabilityZone": row["zone"],
         "AvailabilityZoneId": catalogue.zones(region).get(row["zone"]),
         "Tenancy": "default",
         "TotalInstanceCount": row["count"],
-        "AvailableInstanceCount": left(world, region, row) if row["state"] == "active" else 0,
+        "AvailableInstanceCount": left(world, region, row) if _state(world, row) == "active" else 0,
         "EbsOptimized": False,
         "EphemeralStorage": False,
-        "State": row["state"],
+        "State": _state(world, row),
         "StartDate": stamp(row["created"]),
         "CreateDate": stamp(row["created"]),
         "EndDate": stamp(row["ends"]),
@@ -120,4 +147,5 @@ def _row(world: World, region: str, row: dict[str, Any]) -> dict[str, Any]:
         "ReservationType": BLOCK if row["block"] else "default",
         "CapacityAllocations": [],
         "Tags": [],
+        **row["told"],
     }

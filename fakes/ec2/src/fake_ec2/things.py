@@ -68,6 +68,7 @@ class Instance(Thing):
     market: str  # on-demand | spot
     spot_request_id: str | None = None
     capacity_reservation: str | None = None
+    reserved: dict[str, Any] | None = None  # which reservations it is for, as its launch said
     shutdown_behavior: str = "stop"
     disable_api_termination: bool = False
     disable_api_stop: bool = False

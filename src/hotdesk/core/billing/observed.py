@@ -51,6 +51,7 @@ class Sighting(Value, frozen=True):
     told_per_usd: Amount | None = None  # one dollar of that as the cloud tells it, if not in US dollars
     usd_per_hour: float = 0.0
     told_per_hour: Amount | None = None  # the same as the cloud told it, if not in US dollars
+    dear: tuple[float, float] | None = None  # the last look that showed it free, and the first with a price
     charged_while_off: bool = False
     zone: str = ""
     instance_type: str = ""
@@ -166,6 +167,7 @@ def _seen(
                 instance_type=thing.instance_type, market=thing.market, usd_per_hour=thing.usd_per_hour,
                 told_per_hour=thing.told_per_hour, told_per_usd=thing.told_per_usd or old.told_per_usd,
                 usd_per_month=thing.disk_usd_per_month or old.usd_per_month,
+                dear=_dear(old, thing, after),
                 runs=_runs(old.runs, thing, before, after),
                 charged_while_off=old.charged_while_off or thing.charged_while_off,
             )  # fmt: skip
@@ -184,6 +186,13 @@ def _seen(
     if thing.phase in _GONE:
         return told if told.gone else _ended(told, survey, after)
     return replace(told, first=told.first or after, last=max(told.last, before), gone=0.0)
+
+
+def _dear(old: Sighting, machine: Instance, after: float) -> tuple[float, float] | None:
+    """Since when a machine costs something that cost nothing: what it ran in was no longer reserved."""
+    if not machine.usd_per_hour or not old.last:
+        return None
+    return old.dear if old.usd_per_hour else (old.last, after)
 
 
 def _runs(runs: tuple[SeenRun, ...], machine: Instance, before: float, after: float) -> tuple[SeenRun, ...]:

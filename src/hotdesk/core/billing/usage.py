@@ -77,6 +77,12 @@ class Run(Span):
         self.answered = float("inf")  # it began by then
         self.started_at: float | None = None  # by its cloud's clock, where a step names it
 
+    def dearer(self, free: float, dear: float) -> Run:
+        """What of it came after a time when it was still free; for certain, after it was seen to be dear."""
+        later = Run(max(self.began, free), self.offer)
+        later.first, later.last, later.ended = max(self.first, dear), self.last, self.ended
+        return later
+
     def ran(self, at: float, seconds: float) -> None:
         """Its running time, by its cloud's clock; it was stopped by `at`."""
         if self.first <= self.began + seconds:  # it had begun by then
@@ -93,6 +99,7 @@ class Machine(Span):
         self.told_per_usd: Amount | None = None
         self.id, self.name, self.generation = "", "", 0
         self.charged_while_off = False
+        self.dear: tuple[float, float, float] | None = None  # when it was still free, and no more; its price
         self.grown: list[tuple[float, float]] = []  # when its disk was made bigger, and its price until then
         self.on: Run | None = Run(began, offer)
         self.runs: list[Run] = [self.on]
@@ -437,6 +444,8 @@ class Lifetimes:
             self.machines[thing.id], m.id = m, m.id or thing.id
             ends.setdefault(id(m), []).append(thing)
             m.charged_while_off |= thing.charged_while_off
+            if thing.dear:
+                m.dear = (*thing.dear, thing.usd_per_hour)
             for run in thing.runs:
                 m.witness_run(run)
         for thing in (t for t in things if t.kind == "disk"):

@@ -286,14 +286,15 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
     """Change this machine's type to the best offer; None if that needs an image and a new machine.
 
     Another zone, market or architecture needs a new machine, and so does a bigger disk. An offer in the
-    machine's own zone at the price of the best is preferred: the disk can stay.
+    machine's own zone at the price of the best is preferred: the disk can stay. Only a launch can go into
+    what is reserved.
     """
     if not live.retypable or desk.want.disk_gib > live.disk_gib:
         return None
     offers = [o for o in desk.offers if not past.refusal(o, now, desk.since, desk.retried_at)]
     for offer in offers:
         here = (offer.zone, offer.market, offer.arch) == (live.zone, live.market, live.arch)
-        if not here or offer.usd_per_hour > offers[0].usd_per_hour:
+        if not here or offer.reservation or offer.usd_per_hour > offers[0].usd_per_hour:
             continue
         step = Retype(
             id=live.id,

@@ -59,14 +59,17 @@ def policy() -> dict[str, Any]:
                 TAGGING,
             ),
             _allow(
-                "OutOfWhatIsThere",  # public images, the network, and the source of an image
+                "OutOfWhatIsThere",  # public images, network, what is reserved, the source of an image
                 [
                     *("ec2:CopyImage", "ec2:CreateFleet", "ec2:CreateSecurityGroup", "ec2:RegisterImage"),
                     "ec2:RunInstances",
                 ],
                 [
                     _arn(kind, own=kind not in {"image", "snapshot"})
-                    for kind in ("image", "key-pair", "security-group", "snapshot", "subnet", "vpc")
+                    for kind in (
+                        *("capacity-reservation", "image", "key-pair", "security-group", "snapshot"),
+                        *("subnet", "vpc"),
+                    )
                 ],
             ),
             _allow(  # an instant fleet launches in its caller's name

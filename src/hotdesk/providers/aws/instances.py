@@ -95,6 +95,7 @@ def launch(
                 raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
             if no.kind is Kind.QUOTA:
                 no = quotas.explained(account, order, no)
+            no = reservations.refused(no, order.offer)
             raise scopes.of_the_launch(no, why, order.offer) from no.__cause__
         return qualified(region, made["Instances"][0]["InstanceId"])
 

@@ -21,7 +21,17 @@ from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 from hotdesk.guest.cloud_init import render
-from hotdesk.providers.aws import billing, exposure, fleets, images, instances, inventory, network, tags
+from hotdesk.providers.aws import (
+    billing,
+    exposure,
+    fleets,
+    images,
+    instances,
+    inventory,
+    network,
+    reservations,
+    tags,
+)
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
@@ -146,6 +156,8 @@ class Aws:
         # The owner is not needed if nothing was found, and cannot be asked if no region answered.
         with contextlib.nullcontext() if found else contextlib.suppress(Refused):
             me = self._owner() if found or not unread else ""
+        for region in found:
+            region.paid = reservations.paid(self.account, region)
         silent = dict(unread)
         # A denied region stays denied until a person changes something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)

@@ -8,13 +8,24 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.parallel import side_by_side
+from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account, pages
+from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.inventory import Found, Raw
+from hotdesk.providers.aws.saved import time_of
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.kept import DAY, HOUR
 
 #: The source of the price of such an offer.
 RESERVATION, BLOCK = "capacity reservation", "capacity block"
+#: A block's instances are ended half an hour before it ends; for less than as long again none is launched.
+BLOCK_SECONDS = 3600.0
+#: Between two questions whether what is used is still reserved.
+ASKED_SECONDS = 300.0
 
 
 def offers(account: Account, rows: Iterable[tuple[str, InstanceType]], now: float) -> list[Offer]:
@@ -29,12 +40,64 @@ def offers(account: Account, rows: Iterable[tuple[str, InstanceType]], now: floa
     for (region, kinds), one in zip(by_region.items(), told, strict=True):
         if isinstance(one, Exception):
             continue
-        found += [
-            _offer(raw, region, kinds[raw["InstanceType"]], now)
-            for raw in one
-            if raw["InstanceType"] in kinds and _is_usable(raw)
-        ]
+        fits = [raw for raw in one if raw["InstanceType"] in kinds and _is_usable(raw, now)]
+        own = _own(account, fits)
+        found += [_offer(raw, region, kinds[raw["InstanceType"]], now) for raw in own]
     return found
+
+
+def paid(account: Account, region: Found) -> frozenset[str]:
+    """In which reservations this region's instances cost nothing more: not in one that has ended, was
+    cancelled or is another account's. None where that is not known; asked once in `ASKED_SECONDS`."""
+    free = {
+        one
+        for raw in region.instances
+        if (one := raw.get("CapacityReservationId")) and not _has_price(tags.read(raw.get("Tags")))
+    }
+    if not free:
+        return frozenset()
+    key = f"reserved/{account.who}/{region.region}/{' '.join(sorted(free))}"
+
+    def ask() -> list[str]:
+        [found] = side_by_side([lambda: _own(account, _active(account, region.region))])
+        return [] if isinstance(found, Exception) else [raw["CapacityReservationId"] for raw in found]
+
+    told: list[str] = account.recalled.of(key, ASKED_SECONDS, list[str], ask)
+    return frozenset(told)
+
+
+def of_instance(raw: Raw) -> str:
+    """The reservation that alone an instance may run in, by its launch."""
+    target = (raw.get("CapacityReservationSpecification") or {}).get("CapacityReservationTarget") or {}
+    return str(target.get("CapacityReservationId") or target.get("CapacityReservationResourceGroupArn") or "")
+
+
+def _has_price(told: dict[str, str]) -> bool:
+    return bool(told.get("price") or vocabulary.number(told, "usd"))
+
+
+def refused(no: Refused, offer: Offer) -> Refused:
+    """A refused launch into one speaks of that one alone: an ordinary launch may go on, or is told the same.
+
+    (The credentials may lack a right that only this needs; it may be meant for other launches.)
+    """
+    if offer.reservation and no.kind in {Kind.DENIED, Kind.BAD_REQUEST, Kind.UNSUPPORTED}:
+        return Refused(Kind.NO_CAPACITY, no.message, fix=no.fix, seconds=HOUR)
+    return no
+
+
+def _own(account: Account, found: list[Any]) -> list[Any]:
+    """Those of this account. Whoever uses one that another account shares is billed for its instances."""
+    if not found:
+        return []
+    key = f"account/{account.who}"
+    me = account.recalled.of(key, DAY, str, lambda: _account_id(account))
+    return [raw for raw in found if raw.get("OwnerId") == me]
+
+
+def _account_id(account: Account) -> str:
+    with answers():
+        return str(account.client("sts", account.home).get_caller_identity()["Account"])
 
 
 def _active(account: Account, region: str) -> list[Any]:
@@ -44,14 +107,24 @@ def _active(account: Account, region: str) -> list[Any]:
     )
 
 
-def _is_usable(raw: dict[str, Any]) -> bool:
+def _is_usable(raw: dict[str, Any], now: float) -> bool:
+    """Whether an ordinary instance can be launched into it, and stays there for a while."""
     ours = raw.get("InstancePlatform") == "Linux/UNIX" and raw.get("Tenancy") == "default"
+    # Of another rack, of a placement group, or of a capacity that is taken back: none is launched so here.
+    ours = ours and not any(raw.get(what) for what in ("OutpostArn", "PlacementGroupArn", "Interruptible"))
+    ours = ours and raw.get("LaunchStatus") != "unlaunchable"
+    if _is_block(raw) and (ends := time_of(raw.get("EndDate"))):
+        ours = ours and ends - now > BLOCK_SECONDS
     return ours and int(raw.get("AvailableInstanceCount") or 0) > 0
 
 
+def _is_block(raw: dict[str, Any]) -> bool:
+    return bool(raw.get("ReservationType") == "capacity-block")
+
+
 def _offer(raw: dict[str, Any], region: str, kind: InstanceType, now: float) -> Offer:
-    block, id_ = raw.get("ReservationType") == "capacity-block", raw["CapacityReservationId"]
-    what = BLOCK if block else RESERVATION
+    id_ = raw["CapacityReservationId"]
+    what = BLOCK if _is_block(raw) else RESERVATION
     offer = kind.offer(
         region=region,
         zone=raw["AvailabilityZone"],
@@ -61,7 +134,7 @@ def _offer(raw: dict[str, Any], region: str, kind: InstanceType, now: float) -> 
         source=what,
         why=f"your {what} {id_} in {raw['AvailabilityZone']} is paid already",
     )
-    return replace(offer, reservation=id_)
+    return replace(offer, reservation=id_, reserved_until=time_of(raw.get("EndDate")))
 
 
 def of(offer: Offer) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.money import Money
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers.aws import hardware, network, placeholders, tags
+from hotdesk.providers.aws import hardware, network, placeholders, reservations, tags
 from hotdesk.providers.aws.account import ListPrice
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, root_volume, sizes_of
 from hotdesk.providers.aws.inventory import Found, Raw
@@ -113,7 +113,8 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     paid = read(told.get("price", "")) or Price(vocabulary.number(told, "usd"), "USD")
     (usd, amount), priced = money.dollars(*paid), vocabulary.number(told, "priced") or None
-    if not usd and not spot and not raw.get("CapacityReservationId"):  # the price was unknown at launch
+    reserved = raw.get("CapacityReservationId") in found.paid
+    if not usd and not spot and not reserved:  # the price was unknown at launch, or nothing more is reserved
         known = list_price(found.region, raw["InstanceType"])
         usd, priced, amount = (known.usd, known.time, known.told) if known else (0.0, None, None)
     return Instance(
@@ -141,7 +142,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
         doomed=told.get("goal") == "gone",
         fix=_fix(raw),
         stoppable=not spot,
-        retypable=not spot,
+        retypable=not spot and not reservations.of_instance(raw),
         proves_within=hardware.proves_within(raw["InstanceType"]),
         retyped_for=vocabulary.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
