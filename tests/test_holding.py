@@ -18,7 +18,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.lifecycle import holding
 from hotdesk.core.lifecycle.holding import PLACEHOLDER, PLACEHOLDER_SECONDS, SEEK_SECONDS
 from hotdesk.core.model import Goal, Leftover, Market, Offer, Survey
-from hotdesk.core.steps import Act, Ask, Delete, Hold, Launch
+from hotdesk.core.steps import Act, Ask, Delete, Done, Hold, Launch, LaunchOrder, Row
 from hotdesk.services.orphans import things
 from tests.laptop import CrashAt, Laptop, a_desk, reach, until
 from tests.sim import Cloud, Crash, Faults, offers
@@ -199,6 +199,31 @@ def test_without_a_desk_it_is_an_orphan_that_may_be_deleted() -> None:
     )
     [orphan] = things(Survey(provider="sim", leftovers=(left,)), [], 1.0)
     assert (orphan.safe, orphan.usd_per_month) == (True, 730.0)
+
+
+def test_one_that_did_not_end_itself_is_an_orphan_although_its_desk_is_known() -> None:
+    """Nobody may look at that desk for days."""
+    _, laptop = up()
+    desk = laptop.store.desk("blue")
+    left = Leftover(
+        id="i-9", kind=PLACEHOLDER, provider="sim", region="r1", desk="blue", usd_per_month=730.0,
+        made_at=1000.0, why="w",
+    )  # fmt: skip
+    seen = Survey(provider="sim", leftovers=(left,))
+    assert things(seen, [desk], 1000.0 + PLACEHOLDER_SECONDS) == []
+    [orphan] = things(seen, [desk], 1000.0 + 3 * PLACEHOLDER_SECONDS)
+    assert (orphan.safe, orphan.usd_per_month) == (True, 730.0)
+
+
+def test_one_that_did_not_end_itself_is_billed_until_it_was_deleted() -> None:
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=B, placeholder=True)
+    steps = [(0.0, Hold(order=order, why="w")), (7200.0, Delete(id="i-9", kind=PLACEHOLDER, why="w"))]
+    journal = [
+        Row(id=n, desk="blue", at=at, step=step, ended_at=at, outcome=Done(id="i-9"))
+        for n, (at, step) in enumerate(steps, 1)
+    ]
+    [held] = [c for c in charges("blue", journal, 9000.0) if c.kind == "compute"]
+    assert (held.began, held.ended) == (0.0, 7200.0)
 
 
 def test_the_machine_is_taken_while_a_place_is_kept() -> None:

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from fake_ec2.process import FakeEc2
 from hotdesk.core import clouds
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.jobs import AnyAct, Job, Notify, Record, Seek, SeenJob, Shift, Start
-from hotdesk.core.lifecycle.holding import SEEK_SECONDS
+from hotdesk.core.jobs import AnyAct, Job, Notify, Record, Seek, SeenJob, Settle, Shift, Start
+from hotdesk.core.lifecycle.holding import PLACEHOLDER_SECONDS, SEEK_SECONDS, granted
 from hotdesk.core.model import Desk, Goal, Market, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Begin, Done
@@ -396,6 +396,56 @@ def test_a_placeholder_is_small_and_leaves_nothing(fake: FakeEc2, tmp_path: Path
     assert live.place() == (SPOT, "us-west-2a")
     assert len(live.machines()) == 1
     assert disk["Ebs"]["VolumeId"] not in {v["id"] for v in live.things("volume")}
+
+
+def holding_one(fake: FakeEc2, folder: Path) -> Live:
+    """A job works in one zone, and a placeholder keeps a place in another."""
+    live = Live(fake, folder)
+    live.on(True, True, True)
+    assert live.look() == (SPOT, "us-west-2a")
+    live.clock.to(live.clock.at + CHANGEOVER)
+    live.becomes_ready()
+    seeking(live, "us-west-2b")
+    live.settles()
+    assert len(live.machines()) == 2
+    return live
+
+
+def test_a_job_that_ends_before_another_gives_its_kept_place_up(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. A place is kept for a job. 2. It ends, and its desk goes on. 3. Nobody looks again for a while."""
+    live = holding_one(fake, tmp_path)
+    live.runs.settle = lambda name: live.settles()
+    live.runs.take(Settle(job=live.job, goal=None, why="w"), {})
+    live.runs._see_it_settled(live.store.job("blue", live.job.number))
+    assert [m["zone"] for m in live.machines()] == ["us-west-2a"]
+
+
+def test_a_place_that_is_still_kept_is_taken_when_it_is_sought_again(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. A place is kept. 2. Whoever follows the job sleeps for ten minutes. 3. It moves there."""
+    live = holding_one(fake, tmp_path)
+    live.clock.to(live.clock.at + 2 * SEEK_SECONDS)
+    seeking(live, "us-west-2b")
+    desk = live.store.desk("blue")
+    found = granted(desk, live.store.past(desk))
+    assert found
+    assert found.zone == "us-west-2b"
+    live.clock.to(live.clock.at + PLACEHOLDER_SECONDS)
+    seeking(live, "us-west-2b")
+    assert granted(live.store.desk("blue"), live.store.past(desk)) is None, "it has ended itself"
+
+
+def test_a_desks_machine_with_the_tag_of_a_placeholder_is_none(fake: FakeEc2, tmp_path: Path) -> None:
+    """Somebody copies the tags of one to the other by hand: the work stays."""
+    live = holding_one(fake, tmp_path)
+    live.work("precious")
+    [own] = live.alive()
+    told = [{"Key": "hotdesk:role", "Value": "placeholder"}]
+    fake.client("ec2", "us-west-2").create_tags(Resources=[own["id"]], Tags=told)
+    live.store.put(replace(live.store.desk("blue"), seeks=(), seeks_until=0.0))
+    live.settles()
+    [left] = [m for m in live.machines() if m["state"] != "shutting-down"]
+    assert left["id"] == own["id"]
+    assert live.on_devices()["/dev/sda1"] == ["precious"]
 
 
 @pytest.mark.parametrize("quota", [False, True])

@@ -42,7 +42,7 @@ from hotdesk.core.jobs import (
     Start,
     plan_jobs,
 )
-from hotdesk.core.lifecycle.holding import SEEK_SECONDS
+from hotdesk.core.lifecycle.holding import PLACEHOLDER_SECONDS, SEEK_SECONDS
 from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Done, Move, Row, Told, Unsure
@@ -248,11 +248,19 @@ class Runs:
         return True
 
     def _see_it_settled(self, job: Job) -> None:
-        """Reconcile the desk with its goal after the job, unless the goal was changed meanwhile."""
+        """Reconcile the desk with its goal after the job, unless the goal was changed meanwhile.
+
+        A place that is kept for the job is given up in any case.
+        """
         desk = self.store.find(job.desk)
         if desk is not None and job.then is desk.goal and desk.created_at <= job.created_at:
             with contextlib.suppress(Busy):
                 self.settle(job.desk)
+        elif desk is not None:
+            held = self.store.past(desk).held
+            if held and self.clock.now() < held.at + PLACEHOLDER_SECONDS:  # later it has ended itself
+                with contextlib.suppress(HotdeskError):  # whatever stops it, the job has its result
+                    self.settle(job.desk)
 
     def round(self, names: list[str]) -> bool:
         """One act for each of these desks, which the caller holds: the watcher calls this after each tick.
@@ -375,15 +383,16 @@ class Runs:
         write_atomically(file, text)
 
     def _settle(self, job: Job, goal: Goal | None) -> None:
-        desk = self.store.find(job.desk)
+        desk = found = self.store.find(job.desk)
         alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # no job was added since the look
         stayed = ""
         if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
             if stayed := "; ".join(self.works(desk)):
                 self._note(job, f"job {job.number} has ended, and {desk.name} stays up: {stayed}")
             else:
-                changed = msgspec.structs.replace(desk, goal=goal, since=self.clock.now())
-                self.store.put(msgspec.structs.replace(changed, seeks=(), seeks_until=0.0))
+                desk = msgspec.structs.replace(desk, goal=goal, since=self.clock.now())
+        if desk is not None and (desk is not found or desk.seeks):
+            self.store.put(msgspec.structs.replace(desk, seeks=(), seeks_until=0.0))
         self.store.put_job(job.number, settled=True, stayed=stayed)
 
     def _note(self, job: Job, why: str) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from hotdesk.core.billing.rates import HOURS_PER_MONTH
 from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.holding import PLACEHOLDER, PLACEHOLDER_SECONDS
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.lifecycle.save import last_copy
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey, Value
@@ -73,6 +74,12 @@ def things(
         for id_ in _over(desk, survey, past(desk), now):
             if id_ in by_id:
                 found.append(_thing(by_id[id_], "kept where its desk has left, until now", clock, safe=True))
+    for thing in survey.leftovers:
+        late = 0 < thing.made_at < clock - 2 * PLACEHOLDER_SECONDS
+        mine = thing.desk in names and not survey.is_others(thing)
+        if thing.kind == PLACEHOLDER and mine and late and thing.phase is not Phase.ENDING:
+            why = "a machine that kept a place for a move, and should have ended itself"
+            found.append(_thing(thing, why, clock, safe=True))
     for thing in swept:
         if thing.desk in names and not survey.is_others(thing):
             safe = not last_copy(thing, survey.of(thing.desk))

@@ -180,11 +180,7 @@ class Held(Span):
     def __init__(self, offer: Offer, began: float) -> None:
         super().__init__(began)
         self.offer, self.id = offer, ""
-        self.longest = began + PLACEHOLDER_SECONDS + UNSURE_SECONDS
-        self.end(self.longest)
-
-    def surely(self, at: float) -> None:
-        super().surely(min(at, self.longest))
+        self.end(began + PLACEHOLDER_SECONDS + UNSURE_SECONDS)
 
 
 class Stored(Span):

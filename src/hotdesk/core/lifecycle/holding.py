@@ -78,9 +78,9 @@ def unanswered(desk: Desk, past: Past, now: float) -> list[Offer]:
 
 
 def granted(desk: Desk, past: Past) -> Offer | None:
-    """The place among those sought that a placeholder was granted in."""
+    """The place among those sought that a placeholder was granted in, perhaps when it was sought before."""
     row = past.held
-    if row is None or not isinstance(row.step, Hold) or row.at < desk.seeks_until - SEEK_SECONDS:
+    if row is None or not isinstance(row.step, Hold) or row.at < desk.seeks_until - PLACEHOLDER_SECONDS:
         return None
     return next((offer for offer in desk.seeks if offer.key == row.step.order.offer.key), None)
 

@@ -31,8 +31,15 @@ def of(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_one(raw: Raw) -> bool:
-    """Whether an instance, or a volume, is one or of one."""
-    return tags.read(raw.get("Tags")).get("role") == ROLE
+    """Whether an instance, or a volume, is one or of one.
+
+    The tag alone does not make it one: a desk's machine leaves its disks when it ends.
+    """
+    held = [m["Ebs"] for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m] + [
+        *raw.get("Attachments", ())
+    ]
+    stays = any(disk.get("DeleteOnTermination") is False for disk in held)
+    return tags.read(raw.get("Tags")).get("role") == ROLE and not stays
 
 
 def found(region: Found) -> list[Leftover]:
