@@ -120,7 +120,7 @@ def shifted(folder: Path) -> str:
     ("action", "there", "words"),
     [
         pytest.param(
-            "StopInstances", {"instance": 1, "volume": 1}, "blue's machine is on, for $0.526 an hour",
+            "StopInstances", {"instance": 1, "volume": 1}, "blue's machine is on, for $0.526/h",
             marks=pytest.mark.long,
         ),
         ("CreateImage", {"off": 1, "volume": 1}, "blue's machine is off; its disk has all the work, for $"),

@@ -76,7 +76,7 @@ def test_up(cloud: FakeEc2, ask: Ask) -> None:
         without(cloud, ask, action, *ON_DEMAND)
         assert paid(cloud) == {}, f"without {action}"
     said = without(cloud, ask, CONNECTING[0], *ON_DEMAND)
-    assert "blue's machine is on, for $0.526 an hour" in said
+    assert "blue's machine is on, for $0.526/h" in said
     well(ask(*ON_DEMAND))
     assert paid(cloud) == {"instance": 1, "volume": 1}
 

@@ -437,8 +437,8 @@ def test_a_place_that_is_still_kept_is_taken_when_it_is_sought_again(fake: FakeE
 def test_a_desks_machine_with_the_tag_of_a_placeholder_is_none(fake: FakeEc2, tmp_path: Path) -> None:
     """Somebody copies the tags of one to the other by hand: the work stays."""
     live = holding_one(fake, tmp_path)
-    live.work("precious")
     [own] = live.alive()
+    fake.post("write", id=own["id"], name="precious", text="precious")
     told = [{"Key": "hotdesk:role", "Value": "placeholder"}]
     fake.client("ec2", "us-west-2").create_tags(Resources=[own["id"]], Tags=told)
     live.store.put(replace(live.store.desk("blue"), seeks=(), seeks_until=0.0))

@@ -52,7 +52,8 @@ def beside(
     works = live is not None and live.chosen_for >= desk.generation
     keeps = seeks(desk, now) if works else first is not None and not isinstance(first, Launch | Ask)
     if keeps and desk.goal is Goal.RUNNING and len(there) == 1:
-        return steps
+        ask = _ask(desk, live, past, now, there[0].machine) if first is None else None
+        return [ask] if ask else steps  # whoever asked for it has not heard the answer
     why = "it kept a place for a move that is not made"
     if isinstance(first, Launch):
         why = "its place is for the desk's own machine now"
@@ -85,12 +86,14 @@ def granted(desk: Desk, past: Past) -> Offer | None:
     return next((offer for offer in desk.seeks if offer.key == row.step.order.offer.key), None)
 
 
-def _ask(desk: Desk, live: Instance | None, past: Past, now: float) -> Hold | None:
+def _ask(desk: Desk, live: Instance | None, past: Past, now: float, name: str = "") -> Hold | None:
+    """Ask for the next place; or, with the `name` of a placeholder that is there, for that one again."""
     if live is None or live.phase is not Phase.READY or desk.goal is not Goal.RUNNING:
         return None
     if live.chosen_for < desk.generation:
         return None
-    for offer in unanswered(desk, past, now)[:1]:
+    places = unanswered(desk, past, now)
+    for offer in places if name else places[:1]:
         attempt = 0
         while True:
             order = LaunchOrder(
@@ -106,6 +109,8 @@ def _ask(desk: Desk, live: Instance | None, past: Past, now: float) -> Hold | No
             )
             row = past.last.get(step.key)
             if row is None or row.unsure:  # an unknown outcome is repeated exactly
-                return step
+                break
             attempt += 1
+        if not name or order.name == name:
+            return step
     return None
