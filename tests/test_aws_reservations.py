@@ -188,6 +188,19 @@ def test_whatever_refuses_a_launch_into_one_the_next_offer_is_taken(
     assert found(laptop), "it has room as before"
 
 
+def test_a_stopped_machine_whose_reservation_is_gone_is_launched_anew(fake: FakeEc2, tmp_path: Path) -> None:
+    laptop = Laptop(fake, tmp_path)
+    reserve(fake, targeted=True)
+    [first] = found(laptop)
+    plain = offer(zone="us-west-2b")
+    assert laptop.do(Goal.RUNNING, (first, plain)) is None
+    laptop.work("once")
+    assert laptop.do(Goal.STOPPED) is None
+    fake.post("reservation", id=first.reservation)
+    fake.post("refuse", action="StartInstances", code="InvalidParameterCombination")
+    assert laptop.do(Goal.RUNNING, (first, plain)) is None
+
+
 # ---- choosing ----------------------------------------------------------------------------------------
 
 RESERVED = replace(

@@ -95,7 +95,7 @@ def launch(
                 raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
             if no.kind is Kind.QUOTA:
                 no = quotas.explained(account, order, no)
-            no = reservations.refused(no, order.offer)
+            no = reservations.refused(no, offer.reservation)
             raise scopes.of_the_launch(no, why, order.offer) from no.__cause__
         return qualified(region, made["Instances"][0]["InstanceId"])
 
@@ -273,8 +273,11 @@ def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
 def start(account: Account, region: str, bare: str, known: Mapping[str, Any] | None) -> None:
     """Start a stopped instance. Its disk outlives it again, whatever was set before."""
     _disk_ends_with_it(account, region, bare, known, ours=frozenset(), ends=False)
-    with answers():
-        account.ec2_once(region).start_instances(InstanceIds=[bare])
+    try:
+        with answers():
+            account.ec2_once(region).start_instances(InstanceIds=[bare])
+    except Refused as no:
+        raise reservations.refused(no, reservations.of_instance(known or {})) from no.__cause__
 
 
 def stop(account: Account, region: str, bare: str) -> None:

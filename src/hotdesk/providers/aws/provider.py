@@ -21,23 +21,14 @@ from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 from hotdesk.guest.cloud_init import render
-from hotdesk.providers.aws import (
-    billing,
-    exposure,
-    fleets,
-    images,
-    instances,
-    inventory,
-    network,
-    reservations,
-    tags,
-)
+from hotdesk.providers.aws import billing, exposure, fleets, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.pricing import Storage
 from hotdesk.providers.aws.quotas import room as quota_room
+from hotdesk.providers.aws.reservations import paid
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import NAME, Settings
 from hotdesk.providers.aws.survey import StoragePrice
@@ -157,7 +148,7 @@ class Aws:
         with contextlib.nullcontext() if found else contextlib.suppress(Refused):
             me = self._owner() if found or not unread else ""
         for region in found:
-            region.paid = reservations.paid(self.account, region)
+            region.paid = paid(self.account, region)
         silent = dict(unread)
         # A denied region stays denied until a person changes something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)

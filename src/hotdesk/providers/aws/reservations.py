@@ -76,12 +76,12 @@ def _has_price(told: dict[str, str]) -> bool:
     return bool(told.get("price") or vocabulary.number(told, "usd"))
 
 
-def refused(no: Refused, offer: Offer) -> Refused:
-    """A refused launch into one speaks of that one alone: an ordinary launch may go on, or is told the same.
+def refused(no: Refused, reservation: str) -> Refused:
+    """A refused launch into one, or start, is about that one alone: an ordinary launch may be granted.
 
     (The credentials may lack a right that only this needs; it may be meant for other launches.)
     """
-    if offer.reservation and no.kind in {Kind.DENIED, Kind.BAD_REQUEST, Kind.UNSUPPORTED}:
+    if reservation and no.kind in {Kind.DENIED, Kind.BAD_REQUEST, Kind.UNSUPPORTED}:
         return Refused(Kind.NO_CAPACITY, no.message, fix=no.fix, seconds=HOUR)
     return no
 
