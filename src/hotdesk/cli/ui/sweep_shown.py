@@ -113,7 +113,7 @@ def checkpoints(view: SweepView, saved: Mapping[int, Checkpoint], now: float) ->
     lacks = [c for c in saved.values() if c.why]
     for one in lacks[:1]:
         more = f", and {len(lacks) - 1:,} more" if len(lacks) > 1 else ""
-        text = f"the checkpoint of task {one.task} is not brought here{more}: {render.safe(one.why)}"
+        text = f"the checkpoint of task {one.task} does not follow it{more}: {render.safe(one.why)}"
         lines.append(render.style(text, "yellow"))
     return lines
 
