@@ -127,6 +127,8 @@ class Day:
     def console(self) -> None:
         if self.random.random() < 0.2 and (things := self.cloud.billed()):
             thing = self.random.choice(things)
+            if isinstance(thing.value, Disk) and thing.value.held_by:
+                return  # no cloud deletes a disk that is in use
             self.story.append(f"somebody deletes {thing.value.id}")
             self.cloud.console_delete(thing.value.id)
 
