@@ -13,7 +13,7 @@ import pytest
 
 from hotdesk.core.errors import OFFER_KINDS, Kind, Refused
 from hotdesk.core.model import Disk, Goal, Market
-from hotdesk.core.steps import Verify
+from hotdesk.core.steps import Launch, Verify
 from tests.laptop import HERE, SPOT, THERE, CrashAt, Laptop, a_desk, reach, until
 from tests.sim import Cloud, Crash, offers
 
@@ -154,7 +154,7 @@ def test_calls_that_take_longer_than_the_listing_lags() -> None:
 def test_killed_while_launching_and_then_something_else_is_wanted(goal: Goal) -> None:
     """The request has its effect, slowly, and the process dies before it hears of it."""
     for at, seed, lag_seconds in itertools.product(range(3, 11), range(24), [15.0, 90.0]):
-        cloud, laptop = a_desk(seed, lag_seconds, seconds=60.0)
+        cloud, laptop = a_desk(seed, lag_seconds, seconds=200.0)
         cloud.boundary = CrashAt(at)
         try:
             laptop.want("blue", Goal.RUNNING, HERE)
@@ -334,3 +334,14 @@ def test_a_launch_that_is_stuck_on_its_way_and_a_change_of_mind(then: Goal, lag:
         laptop.check("blue", then)
         if then is not Goal.GONE:
             reach(laptop, Goal.GONE)
+
+
+def test_a_launch_without_a_reply_is_repeated_at_once() -> None:
+    """The same order cannot make a second machine: only the listing is waited for."""
+    for fault, seed in itertools.product(["never", "late"], range(6)):
+        cloud, laptop = a_desk(seed, lag_seconds=10.0, seconds=1.0)
+        cloud.script = {"launch": [fault]}
+        reach(laptop, Goal.RUNNING, HERE)
+        first, second = [row for row in laptop.store.rows(limit=None) if isinstance(row.step, Launch)]
+        assert first.step.key == second.step.key
+        assert abs(second.at - first.at) < 30.0, "not as long as the request may be on its way"

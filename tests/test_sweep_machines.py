@@ -354,7 +354,7 @@ def test_a_new_process_renews_the_leases_of_machines_that_are_up(fleet: Fleet, t
         return Site(
             sweep=replace(fleet.store.sweep(1), group=fleet.wanted.fleet), folder=tmp_path, pools=POOLS,
             market=MarketChoice.CHEAPEST, machines=fleet.machines, provider=fleet.provider,
-            fleets=fleet.provider, clock=fleet.laptop.time,
+            fleets=fleet.provider, clock=fleet.laptop.time, secrets=lambda sweep: {},
         )  # fmt: skip
 
     names = NAMES[:2]

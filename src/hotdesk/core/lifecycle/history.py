@@ -265,8 +265,7 @@ class Past:
         """
         lagging = None
         for row in list(self._recent.values()):
-            ended = row.at if row.ended_at is None else row.ended_at
-            if row.refused or now - ended >= seen.lag_seconds:
+            if row.refused or now - _ended(row) >= seen.lag_seconds:
                 if row.outcome is not None:
                     del self._recent[row.id]
             elif not _shows(row, seen):
@@ -282,8 +281,7 @@ class Past:
         row = self.launch
         if row is None or not row.unsure or _shows(row, seen) or seen.linear:
             return None  # `linear`: on this computer a request ends with its process
-        ended = row.at if row.ended_at is None else row.ended_at
-        return row if 0 <= now - ended < seen.lag_seconds + IN_FLIGHT_SECONDS else None
+        return row if 0 <= now - _ended(row) < seen.lag_seconds + IN_FLIGHT_SECONDS else None
 
 
 class Unread(Past):
@@ -317,6 +315,11 @@ def _longer(known: Row | None, row: Row) -> Row:
         return (of.refusal.until if of.refusal else 0.0, of.id)
 
     return known if known and until(known) > until(row) else row
+
+
+def _ended(row: Row) -> float:
+    """When its outcome was known; when it began, if it is not."""
+    return row.at if row.ended_at is None else row.ended_at
 
 
 def _shows(row: Row, seen: Seen) -> bool:
