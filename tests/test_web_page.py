@@ -45,7 +45,13 @@ def chrome() -> Iterator[Browser]:
 
 
 def card(page: Page, name: str, state: str) -> None:
-    page.wait_for_selector(f"section.card:has(h2:text-is('{name}')) .state:has-text('{state}')", timeout=LATE)
+    from playwright.sync_api import TimeoutError  # noqa: A004
+
+    wanted = f"section.card:has(h2:text-is('{name}')) .state:has-text('{state}')"
+    try:
+        page.wait_for_selector(wanted, timeout=LATE)
+    except TimeoutError as error:
+        raise AssertionError(f"{name} is not {state}; the page shows: {page.inner_text('body')}") from error
 
 
 @contextlib.contextmanager
