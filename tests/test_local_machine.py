@@ -256,7 +256,8 @@ def test_an_order_that_cannot_be_served(
         rig.provider.launch(order(rig, "blue", **changes))
     assert refused.value.kind is kind
     assert words in refused.value.message
-    assert rig.settle() == before
+    after = rig.settle()
+    assert after == before, f"{before!r}\nis now\n{after!r}"
 
 
 def test_a_type_that_this_computer_is_not(rig: LocalRig) -> None:
