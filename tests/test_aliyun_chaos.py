@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 
-from hotdesk.core.errors import Unreachable
-from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Goal, Market
-from hotdesk.core.steps import Ask, Delete, Prove
+from hotdesk.core.ports import Provider
 from tests.aliyun_desk import HOME, Laptop, as_new, offer, with_a_network, write
-from tests.boundaries import Crash, Dying
+from tests.boundaries import Dying
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
 from tests.fake_ecs.world import Disk, Image, Machine, Snapshot
+from tests.random_day import RandomDay
 
 DAYS = int(os.environ.get("HOTDESK_ALIYUN_DAYS", "12"))
 BATCHES = 4
@@ -50,82 +49,44 @@ PASSING = (
 )
 
 
-class Day:
+class Day(RandomDay):
     """One random day of one desk, at one computer or by turns at two."""
 
+    offers = OFFERS
+
     def __init__(self, seed: int, fake: FakeEcs, folder: Path) -> None:
-        self.random = rng = random.Random(f"a day at Alibaba Cloud {seed}")
-        self.fake, self.world = fake, fake.world
+        super().__init__(random.Random(f"a day at Alibaba Cloud {seed}"))
+        rng, self.fake, self.world = self.random, fake, fake.world
         self.lag = rng.choice([0.0, 0.0, 4.0, 20.0])
         self.world.lag, self.world.lag_varies = self.lag, bool(seed % 2)
         if rng.random() < 0.7:
             with_a_network(fake, HOME, ABROAD)
         self.faults = rng.random() < 0.7
-        self.dying = Dying(seed, rng.choice([0.0, 0.02, 0.05]))
-        self.died = self.dying.share
-        self.laptops = [
+        dying = Dying(seed, rng.choice([0.0, 0.02, 0.05]))
+        laptops = [
             Laptop(
-                fake, folder / f"computer {n}", self.dying, offers=tuple(rng.sample(OFFERS, len(OFFERS))),
+                fake, folder / f"computer {n}", dying, offers=tuple(rng.sample(OFFERS, len(OFFERS))),
                 regions=(HOME, ABROAD), lag_seconds=self.lag + 1 if self.lag else 0.0,
             )
             for n in range(rng.choice([1, 1, 2]))
         ]  # fmt: skip
-        self.laptop = self.laptops[0]
-        self.acknowledged: set[str] = set()
-        self.lost: set[str] = set()  # by a hand in the console
-        self.taken = False  # whether a hand in the console ever deleted something that may hold work
-        self.written = 0
-        self.story: list[str] = []
-        self.laptop.open()
+        self.begin(laptops, dying)
 
-    def say(self, text: str) -> None:
-        self.story.append(text)
+    @property
+    def provider(self) -> Provider:
+        return self.laptop.aliyun
+
+    def now(self) -> float:
+        return self.world.clock.now()
 
     # ---- a day -------------------------------------------------------------------------------------------
 
-    def live(self) -> None:
-        for _ in range(self.random.randrange(8, 28)):
-            happening = self.random.choice(
-                [self.command, *[self.look] * 6, *[self.work] * 3, self.interruption, self.console,
-                 self.trouble, self.trouble, self.time_passes, self.gc, self.other_computer]
-            )  # fmt: skip
-            try:
-                happening()
-            except Crash as crash:
-                self.say(f"  crash {crash}")
-                self.laptop.crash()
-            except Unreachable as error:
-                self.say(f"  {error}")
-            self.holds()
-        self.end()
-
-    def command(self) -> None:
-        goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
-        where = tuple(self.random.sample(OFFERS, 4)) if self.random.random() < 0.5 else ()
-        move = goal is Goal.RUNNING and self.random.random() < 0.3
-        self.say(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
-        self.laptop.want("blue", goal, where, move=move, fresh=False)
-
     def look(self) -> None:
-        for _ in range(self.random.randrange(1, 40)):
-            tick = self.laptop.reconciler.tick({"blue"})
-            for row in tick.rows:
-                out = row.outcome
-                self.say(f"  {row.step.key} {out and (out.status, row.made, row.said[:150])}")
-            self.holds()
-            if tick.seconds is None:
-                self.say(f"  at rest {tick.asks}")
-                return
-            self.sleep(min(tick.seconds, 60.0))
+        self.laptop.time.slept = 0.0
+        super().look()
 
     def work(self) -> None:
-        """Only on a machine that this computer has shown to answer: nobody works anywhere else."""
-        desk = self.laptop.store.find("blue")
-        proof = self.laptop.store.past(desk).proof if desk else None
-        if desk is None or desk.goal is not Goal.RUNNING or proof is None or proof.at < desk.since:
-            return
-        assert isinstance(proof.step, Prove)
-        bare = proof.step.id.rpartition("/")[2]
+        bare = self.proven()
         with self.world.lock:
             if any(m.id == bare and m.status == "Running" for m in self.laptop.machines()):
                 self.written += 1
@@ -223,41 +184,9 @@ class Day:
                 world.vanish += 1
                 self.say("trouble: the next machine finds no stock after the answer")
 
-    def sleep(self, seconds: float) -> None:
-        self.laptop.time.slept = 0.0
-        self.laptop.time.sleep(seconds)
-
-    def time_passes(self) -> None:
-        seconds = self.random.choice([10.0, 60.0, 700.0])
-        self.say(f"{seconds} s")
-        self.sleep(seconds)
-
-    def gc(self) -> list[Ask]:
-        """What `hotdesk gc --yes` does: deletes what belongs to nobody and holds nothing."""
-        steps = plan_gc(self.laptop.aliyun.survey(), self.laptop.store.desks(), self.laptop.time.now())
-        for step in steps:
-            if isinstance(step, Delete):
-                self.say(f"gc: {step.key}")
-                try:
-                    self.laptop.aliyun.delete(step.id, keep_disk=step.keep_disk)
-                except Exception as error:  # as somebody sees who types it: it is still there
-                    self.say(f"  {error}")
-        return [step for step in steps if isinstance(step, Ask)]
-
-    def other_computer(self) -> None:
-        """Somebody goes on at another computer, once what was done here can be seen there."""
-        if len(self.laptops) > 1:
-            self.sleep(self.lag + 100)
-            self.laptop = self.random.choice(self.laptops)
-            self.laptop.time.at = max(self.laptop.time.at, self.world.clock.now() - 300.0)
-            self.laptop.open()
-            self.say(f"at computer {self.laptops.index(self.laptop)}")
-            self.command()
-
     # ---- what must be so, always -------------------------------------------------------------------------
 
     def somewhere(self) -> set[str]:
-        """All work that exists anywhere."""
         disks, snapshots = self.world.every("disk"), self.world.every("snapshot")
         return {w for d in disks for w in (*d.work, *d.unsynced)} | {w for s in snapshots for w in s.work}
 
@@ -289,7 +218,7 @@ class Day:
     # ---- its end -----------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """The faults are over; the owner says what is wanted, and answers what is asked."""
+        """The faults are over; the owner says what is wanted."""
         self.dying.share = 0.0
         world = self.world
         world.harms.clear()
@@ -297,11 +226,7 @@ class Day:
         world.sold_out, world.vanish = set(), 0
         self.sleep(self.lag + 1500.0)
         self.shown()
-        goal = self.random.choice([Goal.RUNNING, Goal.PARKED, Goal.STOPPED, Goal.GONE])
-        for goal_now in (goal, Goal.RUNNING, Goal.PARKED, Goal.GONE):
-            self.say(f"in the end, want {goal_now}")
-            self.reach(goal_now)
-            self.work()
+        self.reach_each()
         self.sleep(self.lag + 120.0)
         self.gc()
         self.sleep(self.lag + 120.0)
@@ -311,55 +236,20 @@ class Day:
         orphans = {s.id for s in self.world.every("snapshot")} if self.taken else set()
         assert left <= orphans, f"left after down and gc: {left}"
 
-    def reach(self, goal: Goal) -> None:
-        fresh = False
-        asks: list[Ask] = []
-        for _ in range(6):
-            self.laptop.time.slept = 0.0
-            on_demand = tuple(o for o in OFFERS if o.market is Market.ON_DEMAND)
-            self.laptop.want("blue", goal, on_demand, fresh=fresh)
-            ask = self.laptop.settle("blue")
-            self.holds()
-            if ask is None:
-                break
-            self.say(f"  asked: {ask}")
-            fresh = "--fresh" in ask.fix
-            if fresh:
-                assert self.taken or len(self.laptops) > 1, f"nothing was lost, yet: {ask}"
-                self.acknowledged -= self.lost
-            asks.append(ask)
-            self.sleep(4000.0)  # sold out is not for ever
-        else:
-            raise AssertionError(f"asks without end: {asks[-1]}")
-        self.arrived(goal)
+    def keeps_nothing(self) -> bool:
+        return not self.world.every("image")
 
     def arrived(self, goal: Goal) -> None:
-        """The goal is reached in truth: `Laptop.check`, knowing what the console took away."""
-        self.laptop.acknowledged = self.acknowledged - self.lost
         # A snapshot of a deletion that was cut off stays until an image is verified: it may be the last copy.
         self.laptop.orphans = self.taken or goal in {Goal.RUNNING, Goal.STOPPED}
-        off = goal in {Goal.PARKED, Goal.STOPPED} and not self.laptop.machines()
-        if off and not self.world.every("image"):
-            assert not self.laptop.acknowledged
-        else:
-            self.laptop.check("blue", Goal.PARKED if off else goal)
-        if goal is Goal.GONE:
-            self.acknowledged.clear()
+        super().arrived(goal)
 
 
 def live(seed: int, fake: FakeEcs, patch: pytest.MonkeyPatch) -> None:
     as_new(fake, patch)
     with tempfile.TemporaryDirectory() as folder:
         day = Day(seed, fake, Path(folder))
-        try:
-            day.live()
-        except BaseException as error:
-            story = "\n".join(day.story[-80:])
-            which = f"HOTDESK_ALIYUN_DAY={seed} lag={day.lag} dying={day.died}"
-            raise AssertionError(f"{which}\n{story}\n{type(error).__name__}: {error}") from error
-        finally:
-            for one in day.laptops:
-                one.store.close()
+        day.lived(f"HOTDESK_ALIYUN_DAY={seed}")
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))

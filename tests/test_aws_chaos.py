@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from fake_ec2.process import FakeEc2
-from hotdesk.core.errors import Unreachable
-from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.core.steps import Ask, Delete, Prove
+from hotdesk.core.ports import Provider
 from tests.aws_desk import FREE, HOME, TWO_DISKS, Laptop, offer, quick
-from tests.boundaries import Crash, Dying
+from tests.boundaries import Dying
+from tests.random_day import RandomDay
 
 pytest.importorskip("moto", reason="moto is not installed")
 
@@ -44,89 +43,40 @@ CHANGES = (
 ALIVE = {"pending", "running", "stopping", "stopped"}
 
 
-class Day:
+class Day(RandomDay):
     """One random day of one desk, at one computer or by turns at two."""
 
     def __init__(self, seed: int, fake: FakeEc2, folder: Path) -> None:
-        self.random = rng = random.Random(f"a day on EC2 {seed}")
-        self.fake = fake
+        super().__init__(random.Random(f"a day on EC2 {seed}"))
+        rng, self.fake = self.random, fake
         self.lag = rng.choice([0.0, 0.0, 4.0, 20.0])
         self.faults = rng.random() < 0.7
         dying = Dying(seed, rng.choice([0.0, 0.02, 0.05]))
-        self.laptops = [
-            Laptop(
-                fake,
-                folder / f"computer {n}",
-                dying,
-                lag_seconds=self.lag + 1 if self.lag else 0.0,
-                offers=tuple(rng.sample(OFFERS, len(OFFERS)))
-                if seed % 3 != 2
-                else tuple(o for o in OFFERS if o.region == HOME),
-            )
-            for n in range(rng.choice([1, 1, 2]))
-        ]
         self.two_disks = seed % 3 == 2
         self.offers = tuple(o for o in OFFERS if o.region == HOME) if self.two_disks else OFFERS
-        self.want = Want(image=TWO_DISKS) if self.two_disks else Want()
-        self.dying, self.died = dying, dying.share
-        self.laptop = self.laptops[0]
-        self.acknowledged: set[str] = set()
-        self.lost: set[str] = set()  # by a hand in the console
-        self.taken = False  # whether a hand in the console ever deleted something that may hold work
-        self.written = 0
-        self.story: list[str] = []
-        for one in self.laptops[1:]:
-            one.booted = self.laptop.booted
-        self.laptop.open()
+        self.wish = {"want": Want(image=TWO_DISKS) if self.two_disks else Want()}
+        laptops = [
+            Laptop(
+                fake, folder / f"computer {n}", dying, lag_seconds=self.lag + 1 if self.lag else 0.0,
+                offers=self.offers if self.two_disks else tuple(rng.sample(OFFERS, len(OFFERS))),
+            )
+            for n in range(rng.choice([1, 1, 2]))
+        ]  # fmt: skip
+        for one in laptops[1:]:
+            one.booted = laptops[0].booted
+        self.begin(laptops, dying)
 
-    def say(self, text: str) -> None:
-        self.story.append(text)
+    @property
+    def provider(self) -> Provider:
+        return self.laptop.aws
+
+    def now(self) -> float:
+        return float(self.fake.get("clock")["now"])
 
     # ---- a day -------------------------------------------------------------------------------------------
 
-    def live(self) -> None:
-        for _ in range(self.random.randrange(8, 28)):
-            happening = self.random.choice(
-                [self.command, *[self.look] * 6, *[self.work] * 3, self.interruption, self.console,
-                 self.trouble, self.trouble, self.time_passes, self.gc, self.other_computer]
-            )  # fmt: skip
-            try:
-                happening()
-            except Crash as crash:
-                self.say(f"  crash {crash}")
-                self.laptop.crash()
-            except Unreachable as error:
-                self.say(f"  {error}")
-            self.holds()
-        self.end()
-
-    def command(self) -> None:
-        goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
-        where = tuple(self.random.sample(self.offers, 4)) if self.random.random() < 0.5 else ()
-        move = goal is Goal.RUNNING and self.random.random() < 0.3
-        self.say(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
-        self.laptop.want("blue", goal, where, move=move, fresh=False, want=self.want)
-
-    def look(self) -> None:
-        for _ in range(self.random.randrange(1, 40)):
-            tick = self.laptop.reconciler.tick({"blue"})
-            for row in tick.rows:
-                out = row.outcome
-                self.say(f"  {row.step.key} {out and (out.status, row.made, row.said[:150])}")
-            self.holds()
-            if tick.seconds is None:
-                self.say(f"  at rest {tick.asks}")
-                return
-            self.laptop.time.sleep(min(tick.seconds, 60.0))
-
     def work(self) -> None:
-        """Only on a machine that this computer has shown to answer: nobody works anywhere else."""
-        desk = self.laptop.store.find("blue")
-        proof = self.laptop.store.past(desk).proof if desk else None
-        if desk is None or desk.goal is not Goal.RUNNING or proof is None or proof.at < desk.since:
-            return
-        assert isinstance(proof.step, Prove)
-        bare = proof.step.id.partition("/")[2]
+        bare = self.proven()
         if any(m["id"] == bare and m["state"] == "running" for m in self.laptop.machines()):
             self.written += 1
             text = f"work {self.written}"
@@ -228,38 +178,9 @@ class Day:
                     )
                 self.say("trouble: sold out in three pools")
 
-    def time_passes(self) -> None:
-        seconds = self.random.choice([10.0, 60.0, 700.0])
-        self.say(f"{seconds} s")
-        self.laptop.time.slept = 0.0
-        self.laptop.time.sleep(seconds)
-
-    def gc(self) -> None:
-        steps = plan_gc(self.laptop.aws.survey(), self.laptop.store.desks(), self.laptop.time.now())
-        for step in steps:
-            if isinstance(step, Delete):
-                self.say(f"gc: {step.key}")
-                try:
-                    self.laptop.aws.delete(step.id, keep_disk=step.keep_disk)
-                except Exception as error:  # as somebody sees who types it: it is still there
-                    self.say(f"  {error}")
-
-    def other_computer(self) -> None:
-        """Somebody goes on at another computer, once what was done here can be seen there."""
-        if len(self.laptops) > 1:
-            self.laptop.time.slept = 0.0
-            self.laptop.time.sleep(self.lag + 100)
-            self.laptop = self.random.choice(self.laptops)
-            now = float(self.fake.get("clock")["now"]) - 300.0
-            self.laptop.time.at = max(self.laptop.time.at, now)
-            self.laptop.open()
-            self.say(f"at computer {self.laptops.index(self.laptop)}")
-            self.command()
-
     # ---- what must be so, always -------------------------------------------------------------------------
 
     def somewhere(self) -> set[str]:
-        """All work that exists anywhere."""
         held: set[str] = set()
         for thing in self.laptop.things():
             held |= {*thing.get("work", ()), *thing.get("unsynced", ())}
@@ -296,59 +217,22 @@ class Day:
     # ---- its end -----------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """The faults are over; the owner says what is wanted, and answers what is asked."""
+        """The faults are over; the owner says what is wanted."""
         self.dying.share = 0.0
         self.fake.delete("rules")
         self.fake.delete("capacity")
-        self.laptop.time.slept = 0.0
-        self.laptop.time.sleep(self.lag + 1500.0)
+        self.sleep(self.lag + 1500.0)
         self.shown()
-        goal = self.random.choice([Goal.RUNNING, Goal.PARKED, Goal.STOPPED, Goal.GONE])
-        for goal_now in (goal, Goal.RUNNING, Goal.PARKED, Goal.GONE):
-            self.say(f"in the end, want {goal_now}")
-            self.reach(goal_now)
-            self.work()
-        self.laptop.time.slept = 0.0
-        self.laptop.time.sleep(self.lag + 60.0)
+        self.reach_each()
+        self.sleep(self.lag + 60.0)
         assert self.laptop.gc() == [], "gc has a question, and there is no desk"
         self.laptop.time.sleep(self.lag + 60.0)
         assert self.laptop.gc() == []
         left = [t for t in self.laptop.things() if t["usd_per_hour"] > 0 or t["kind"] in {"image", *FREE}]
         assert left == [], f"left after down and gc: {left}"
 
-    def reach(self, goal: Goal) -> None:
-        fresh = False
-        asks: list[Ask] = []
-        for _ in range(6):
-            self.laptop.time.slept = 0.0
-            on_demand = tuple(o for o in self.offers if o.market is Market.ON_DEMAND)
-            self.laptop.want("blue", goal, on_demand, fresh=fresh, want=self.want)
-            ask = self.laptop.settle("blue")
-            self.holds()
-            if ask is None:
-                break
-            self.say(f"  asked: {ask}")
-            fresh = "--fresh" in ask.fix
-            if fresh:
-                assert self.taken or len(self.laptops) > 1, f"nothing was lost, yet: {ask}"
-                self.acknowledged -= self.lost
-            asks.append(ask)
-            self.laptop.time.slept = 0.0
-            self.laptop.time.sleep(4000.0)  # sold out is not for ever
-        else:
-            raise AssertionError(f"asks without end: {asks[-1]}")
-        self.arrived(goal)
-
-    def arrived(self, goal: Goal) -> None:
-        """The goal is reached in truth: `Laptop.check`, knowing what the console took away."""
-        self.laptop.acknowledged = self.acknowledged - self.lost
-        off = goal in {Goal.PARKED, Goal.STOPPED} and not self.laptop.machines()
-        if off and not self.laptop.billed():
-            assert not self.laptop.acknowledged
-        else:
-            self.laptop.check("blue", Goal.PARKED if off else goal)
-        if goal is Goal.GONE:
-            self.acknowledged.clear()
+    def keeps_nothing(self) -> bool:
+        return not self.laptop.billed()
 
 
 def live(seed: int, fake: FakeEc2) -> None:
@@ -356,15 +240,7 @@ def live(seed: int, fake: FakeEc2) -> None:
         day = Day(seed, fake, Path(folder))
         if day.lag:
             fake.post("lag", seconds=day.lag, vary=bool(seed % 2))
-        try:
-            day.live()
-        except BaseException as error:
-            story = "\n".join(day.story[-80:])
-            which = f"HOTDESK_AWS_DAY={seed} lag={day.lag} dying={day.died}"
-            raise AssertionError(f"{which}\n{story}\n{type(error).__name__}: {error}") from error
-        finally:
-            for one in day.laptops:
-                one.store.close()
+        day.lived(f"HOTDESK_AWS_DAY={seed}")
 
 
 @pytest.fixture
