@@ -160,13 +160,7 @@ def show(name: str, as_json: bool) -> None:
     help="Restarts after a failure.",
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable (repeatable).")
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="NAME",
-    help="Pass on a variable of your environment (repeatable).",
-)
+@options.secrets
 @click.option("--all", "everything", is_flag=True, help="Copy the whole folder, even what git ignores.")
 @click.option("--no-push", is_flag=True, help="Copy nothing: what runs is on the desk.")
 @click.option("--detach", is_flag=True, help="Return at once; it runs on.")

@@ -78,13 +78,7 @@ def command() -> None:
     metavar="NAME=VALUE",
     help="Set a variable for the tasks (repeatable).",
 )
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="NAME",
-    help="Pass on a variable of your environment (repeatable).",
-)
+@options.secrets
 @click.option(
     "--pull", multiple=True, metavar="PATH", help="Fetch this from each task's folder (repeatable)."
 )

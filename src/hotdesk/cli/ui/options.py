@@ -110,6 +110,13 @@ as_json = click.option(
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Print the plan with its reasons; change nothing.")
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+secrets = click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Pass on a variable of your environment (repeatable).",
+)
 fresh = click.option(
     "--fresh", is_flag=True, help="Continue from the newest image found, even if later work is lost."
 )
