@@ -69,9 +69,11 @@ class _Bill:
                     offer=run.offer,
                     ended_least=minute,
                 )
-                if m.dear and not run.offer.usd_per_hour and run.ended > m.dear[0]:
-                    later, usd = run.dearer(*m.dear[:2]), m.dear[2]
-                    yield self._charge("compute", m.id, later, usd, more=more, offer=run.offer)
+                if m.dear and not run.offer.usd_per_hour:
+                    free, dear, usd = m.dear
+                    if run.ended > free:
+                        later = run.dearer(free, dear)
+                        yield self._charge("compute", m.id, later, usd, more=more, offer=run.offer)
                 if usd := rates.address_usd_per_hour:
                     yield self._charge("address", m.id, run, usd, more=more)
             yield from self._disk(m, shown)
