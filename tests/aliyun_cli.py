@@ -37,15 +37,20 @@ poll_seconds = 0.1
 """
 
 
-@pytest.fixture(scope="module")
-def lit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEcs]:
+def light(rate: float, folder: Path) -> Iterator[FakeEcs]:
+    """The fake ECS with machines that can be logged into, at that many of its seconds in one of ours."""
     pytest.importorskip("asyncssh", reason="asyncssh is not installed")
     from tests.light.desk import ssh_for
 
     with pytest.MonkeyPatch.context() as patch:
-        ssh_for(tmp_path_factory.mktemp("light"), patch)
-        with FakeEcs(rate=RATE, rig="tests.light:machines") as fake:
+        ssh_for(folder, patch)
+        with FakeEcs(rate=rate, rig="tests.light:machines") as fake:
             yield fake
+
+
+@pytest.fixture(scope="module")
+def lit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEcs]:
+    yield from light(RATE, tmp_path_factory.mktemp("light"))
 
 
 @pytest.fixture

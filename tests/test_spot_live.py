@@ -369,14 +369,21 @@ def seeking(live: Live, *keys: str) -> None:
     live.store.put(replace(desk, seeks=places, seeks_until=until))
 
 
-def test_a_placeholder_is_small_and_leaves_nothing(fake: FakeEc2, tmp_path: Path) -> None:
-    live = Live(fake, tmp_path)
+def holding_one(fake: FakeEc2, folder: Path) -> Live:
+    """A job works in one zone, and a placeholder keeps a place in another."""
+    live = Live(fake, folder)
     live.on(True, True, True)
     assert live.look() == (SPOT, "us-west-2a")
     live.clock.to(live.clock.at + CHANGEOVER)
     live.becomes_ready()
     seeking(live, "us-west-2b")
     live.settles()
+    assert len(live.machines()) == 2
+    return live
+
+
+def test_a_placeholder_is_small_and_leaves_nothing(fake: FakeEc2, tmp_path: Path) -> None:
+    live = holding_one(fake, tmp_path)
     [held] = [m for m in live.machines() if "hotdesk:role" in m["tags"]]
     assert (held["zone"], held["market"], held["state"]) == ("us-west-2b", "spot", "running")
     ec2 = fake.client("ec2", "us-west-2")
@@ -396,19 +403,6 @@ def test_a_placeholder_is_small_and_leaves_nothing(fake: FakeEc2, tmp_path: Path
     assert live.place() == (SPOT, "us-west-2a")
     assert len(live.machines()) == 1
     assert disk["Ebs"]["VolumeId"] not in {v["id"] for v in live.things("volume")}
-
-
-def holding_one(fake: FakeEc2, folder: Path) -> Live:
-    """A job works in one zone, and a placeholder keeps a place in another."""
-    live = Live(fake, folder)
-    live.on(True, True, True)
-    assert live.look() == (SPOT, "us-west-2a")
-    live.clock.to(live.clock.at + CHANGEOVER)
-    live.becomes_ready()
-    seeking(live, "us-west-2b")
-    live.settles()
-    assert len(live.machines()) == 2
-    return live
 
 
 def test_a_job_that_ends_before_another_gives_its_kept_place_up(fake: FakeEc2, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.aliyun_cli import NEEDED, Ask, ask, cloud, well
+from tests.aliyun_cli import NEEDED, Ask, ask, cloud, light, well
 from tests.aliyun_desk import paid
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
@@ -32,13 +32,7 @@ RATE = 6.0  # a sweep's machines are released two hours after their lease was la
 
 @pytest.fixture(scope="module")
 def lit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEcs]:
-    pytest.importorskip("asyncssh", reason="asyncssh is not installed")
-    from tests.light.desk import ssh_for
-
-    with pytest.MonkeyPatch.context() as patch:
-        ssh_for(tmp_path_factory.mktemp("light"), patch)
-        with FakeEcs(rate=RATE, rig="tests.light:machines") as fake:
-            yield fake
+    yield from light(RATE, tmp_path_factory.mktemp("light"))
 
 
 @pytest.fixture
