@@ -53,7 +53,7 @@ def left(world: World, region: str, row: dict[str, Any]) -> int:
 
 
 def free_until(world: World, instance: Instance) -> float:
-    """Until when nothing is billed for it; whoever uses what another account shares is billed at once."""
+    """When its instances begin to cost something: at once, if another account owns the reservation."""
     found = (row for row in world.settings.reservations if row["id"] == instance.capacity_reservation)
     row = next(found, None)
     if row is None or row["owner"] != ACCOUNT:
