@@ -7,65 +7,20 @@ cloud's* clock and is compared only with times of the same cloud. Sizes are GiB,
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import StrEnum
 from fnmatch import fnmatchcase
 
 import msgspec
 
 from hotdesk.core.errors import Kind
 from hotdesk.core.money import Amount
+from hotdesk.core.states import EndedBy, Goal, Market, MarketChoice, Phase
+
+#: They stand in a file of their own, and are part of the model.
+__all__ = ["EndedBy", "Goal", "Market", "MarketChoice", "Phase"]
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A frozen record, decoded strictly: an unknown or ill-typed field is an error that names its path."""
-
-
-class Goal(StrEnum):
-    """The state a desk's owner wants it in. Commands change only this."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"  # the machine is off, its disk stays (and is billed)
-    PARKED = "parked"  # no machine, no disk: one verified image
-    GONE = "gone"  # nothing at all
-
-
-class Phase(StrEnum):
-    """The state of a machine, a disk or an image as the cloud last showed it."""
-
-    PENDING = "pending"  # being made, started or restored
-    READY = "ready"  # a running machine, a usable disk, an image that can be launched
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    VERIFYING = "verifying"  # an image that is being read back
-    ENDING = "ending"  # being deleted: its disk may still appear
-    ENDED = "ended"  # a machine that is gone but still listed: only its reason is of interest
-    FAILED = "failed"
-
-
-class EndedBy(StrEnum):
-    """Who stopped or terminated a machine. Each cloud maps its own codes to these."""
-
-    UNKNOWN = "unknown"
-    GUEST = "guest"  # the machine itself: its idle watch, or `shutdown` typed there
-    OWNER = "owner"  # a request to the cloud: by hotdesk, or in the console
-    PROVIDER = "provider"  # the cloud: an interruption, a fault
-
-
-class Market(StrEnum):
-    ON_DEMAND = "on-demand"
-    SPOT = "spot"
-
-
-class MarketChoice(StrEnum):
-    """On which market somebody wants to rent."""
-
-    ON_DEMAND = "on-demand"
-    SPOT = "spot"
-    CHEAPEST = "cheapest"  # whichever of the two costs less
-
-    @classmethod
-    def _missing_(cls, value: object) -> MarketChoice | None:
-        return cls.CHEAPEST if value == "" else None  # no preference
 
 
 class Want(Value, frozen=True):
