@@ -71,7 +71,7 @@ class _Read:
 
     def __init__(self) -> None:
         self._ours, self.end = os.pipe()
-        self._said = b""
+        self._said: list[bytes] = []
         self._thread = threading.Thread(target=self._all, daemon=True)
 
     def begin(self) -> None:
@@ -80,12 +80,12 @@ class _Read:
 
     def _all(self) -> None:
         while part := os.read(self._ours, 1 << 16):
-            self._said += part
+            self._said.append(part)
         os.close(self._ours)
 
     def text(self) -> str:
         self._thread.join()
-        return self._said.decode().replace("\r\n", "\n")
+        return b"".join(self._said).decode().replace("\r\n", "\n")
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hotdesk.providers.aws.models import loader
-from hotdesk.providers.aws.session import share_models
+from hotdesk.providers.aws.session import open_session, share_models
 
 loaders = pytest.importorskip("botocore.loaders", reason="boto3 is not installed")
 
@@ -60,3 +61,16 @@ def test_clients_of_all_regions_and_sessions_have_the_same_methods() -> None:
     urls = [client.generate_presigned_url("describe_instances") for client in made]
     assert ["=one%2F" in url for url in urls] == [True, True, False]
     assert ["ec2.eu-west-1." in url for url in urls] == [False, True, False]
+
+
+@pytest.mark.parametrize("said", [
+    *("2026-12-01T01:02:03.000Z", "2026-12-01T01:02:03+08:00", "2026-12-01T01:02:03", "2026-12-01"),
+    *("1764550000", "1764550000.5", 1764550000, "Tue, 01 Dec 2026 01:02:03 GMT", "20261201T010203Z"),
+])  # fmt: skip
+def test_a_time_is_read_as_botocore_reads_it(said: str | float) -> None:
+    from botocore.utils import parse_timestamp
+
+    parser = open_session().get_component("response_parser_factory").create_parser("ec2")
+    assert parser._timestamp_parser(said) == parse_timestamp(said)
+    if str(said).endswith("000Z"):
+        assert parser._timestamp_parser(said) == datetime(2026, 12, 1, 1, 2, 3, tzinfo=UTC)

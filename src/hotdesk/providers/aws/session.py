@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -111,6 +112,7 @@ def open_session(profile: str = "") -> botocore.session.Session:
                 session.set_config_variable(name, value)
         session.get_scoped_config()  # raises for a profile that there is not
         share_models(session)
+        _read_times_fast(session)
         _share_with_the_command_line(session, profile)
         if found := session.get_credentials():
             found.get_frozen_credentials()  # a role is assumed here, once, and not by each thread
@@ -152,6 +154,20 @@ def _share_methods(folders: str, class_attributes: dict[str, Any], event_name: s
     known = _methods.setdefault((folders, event_name), dict(class_attributes))
     if known.keys() == class_attributes.keys():
         class_attributes.update(known)
+
+
+def _read_times_fast(session: botocore.session.Session) -> None:
+    """Read EC2's times with Python's own parser: dateutil's took half of reading a spot price history."""
+    from botocore.utils import parse_timestamp
+
+    def moment(value: Any) -> datetime:
+        if isinstance(value, str) and value[4:5] == "-":  # else a number, or a date in words
+            with contextlib.suppress(ValueError):
+                if (read := datetime.fromisoformat(value)).tzinfo:
+                    return read
+        return cast("datetime", parse_timestamp(value))
+
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
 
 
 def _share_with_the_command_line(session: botocore.session.Session, profile: str) -> None:
