@@ -1,5 +1,7 @@
 """Say by rules for rsync what is not carried from a desk: data that came from elsewhere and is unchanged.
 
+And what is mounted there and kept elsewhere.
+
     python3 -
 
 prints the rules, each with a NUL behind it, for `rsync --from0 --filter='merge FILE'`. They name what is the
@@ -15,6 +17,7 @@ import sys
 from typing import Any
 
 from hotdesk.guest.data_record import ARRIVING, is_data, left_out, records
+from hotdesk.guest.mounts import is_elsewhere, mounted
 
 _SPECIAL = re.compile(rb"([*?\[\\])")
 
@@ -26,26 +29,30 @@ def rules(home: str) -> list[bytes]:
         tree, folders = left_out(fd), [record["to"] for record, _ in records(fd)]
     finally:
         os.close(fd)
-    found: list[bytes] = []
+    top = os.path.realpath(os.fsencode(home))
+    away = {path[len(top) :] for path, kind in mounted(top) if is_elsewhere(kind)}
+    found = [b"H " + _pattern(path) + more for path in sorted(away) for more in (b"", b"/**")]
     for to in folders:
         at, top = tree, os.fsencode(home)
         for name in map(os.fsencode, to.split("/")[1:]):
             at, top = at.get(name, {}), os.path.join(top, name)
         if at and not os.path.islink(top):
-            _own(top, at, os.fsencode(to[1:]), found)
+            _own(top, at, os.fsencode(to[1:]), away, found)
             found.append(b"H " + _pattern(os.fsencode(to[1:])) + b"/**")
         found.append(b"H " + _pattern(os.fsencode(to[1:] + ARRIVING)) + b"/")
     return found
 
 
-def _own(folder: bytes, known: dict[bytes, Any], shown: bytes, found: list[bytes]) -> bool:
+def _own(folder: bytes, known: dict[bytes, Any], shown: bytes, away: set[bytes], found: list[bytes]) -> bool:
     """Add rules for what is the desk's own in a folder; whether there is any."""
     begin, any_ = len(found), False
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         data, path = known.get(entry.name), os.path.join(shown, entry.name)
+        if path in away:
+            continue
         if entry.is_dir(follow_symlinks=False):
             below = data if isinstance(data, dict) else {}
-            any_ = _own(os.path.join(folder, entry.name), below, path, found) or any_
+            any_ = _own(os.path.join(folder, entry.name), below, path, away, found) or any_
         elif not is_data(data, entry.stat(follow_symlinks=False)):
             found.append(b"+ " + _pattern(path))
             any_ = True

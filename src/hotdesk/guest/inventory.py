@@ -21,7 +21,8 @@ import sysconfig
 import time
 from typing import Any
 
-from hotdesk.guest.data_record import is_data, left_out
+from hotdesk.guest.data_record import is_data, left_out, records
+from hotdesk.guest.mounts import is_elsewhere, mounted
 
 LARGEST = 5  # folders that are named
 _REQUESTED = re.compile(r"(?:^|/)apt(?:-get)?\s.*\binstall\b(.*)")
@@ -31,9 +32,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 def files(tops: list[str]) -> dict[str, Any]:
     """What is below these folders: count and bytes (a file with several names once), what cannot go.
 
-    Data that came from elsewhere are counted apart: they are not carried.
+    Data that came from elsewhere are counted apart, since they are not carried. What is mounted and kept
+    elsewhere is named.
     """
-    found: dict[str, Any] = {"files": 0, "bytes": 0, "unreadable": [], "odd": []}
+    found: dict[str, Any] = {"files": 0, "bytes": 0, "unreadable": [], "odd": [], "mounted": []}
     found.update(data_files=0, data_bytes=0)
     sizes: dict[str, int] = {}
     changes: dict[str, float] = {}  # the last one in each folder
@@ -43,15 +45,21 @@ def files(tops: list[str]) -> dict[str, Any]:
         found["unreadable"].append(error.filename)
 
     for top in tops:
-        trees = {top: data(top)}
+        trees, real = {top: data(top)}, os.path.realpath(top)
+        away = {os.path.join(top, os.path.relpath(os.fsdecode(path), real))
+                for path, kind in mounted(os.fsencode(top)) if is_elsewhere(kind)}  # fmt: skip
+        found["mounted"] += sorted(away - marked(top))
         for at, folders, names in os.walk(top, onerror=failed):
             tree = trees.pop(at, {})
-            folders[:] = [name for name in folders if tree.get(os.fsencode(name)) is not True]
+            folders[:] = [name for name in folders if tree.get(os.fsencode(name)) is not True
+                          and os.path.join(at, name) not in away]  # fmt: skip
             for name in folders if tree else ():
                 below = tree.get(os.fsencode(name))
                 trees[os.path.join(at, name)] = below if isinstance(below, dict) else {}
             for name in names + [n for n in folders if os.path.islink(os.path.join(at, n))]:
                 path = os.path.join(at, name)
+                if path in away:  # what no longer answers is no folder
+                    continue
                 try:
                     told = os.lstat(path)
                 except OSError:
@@ -92,6 +100,18 @@ def data(top: str) -> dict[bytes, Any]:
         os.close(fd)
 
 
+def marked(top: str) -> set[str]:
+    """The data folders of a home folder, which come anew by themselves."""
+    try:
+        fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return set()
+    try:
+        return {os.path.join(top, record["to"][2:]) for record, _ in records(fd)}
+    finally:
+        os.close(fd)
+
+
 def packages() -> dict[str, Any]:
     """What is installed into this Python's own environment; `apart`: not from an index."""
     listed: set[str] = set()
@@ -127,7 +147,7 @@ def main(tops: list[str]) -> None:
     told = dict(files([home] + [top for top in tops if os.path.isdir(top)]), **packages())
     told["system_packages"] = system_packages()
     told["machine"] = platform.machine()
-    for key in ("unreadable", "odd"):
+    for key in ("unreadable", "odd", "mounted"):
         told[key] = [os.fsencode(name).decode("utf-8", "replace") for name in told[key]]
     rows = told["largest"]
     told["largest"] = [[os.fsencode(name).decode("utf-8", "replace"), *more] for name, *more in rows]

@@ -36,6 +36,7 @@ class Inventory(Value, frozen=True):
     bytes: int = 0
     unreadable: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
+    mounted: tuple[str, ...] = ()  # kept elsewhere, and no data folder of its hotdesk.toml
     largest: tuple[tuple[str, int, float], ...] = ()  # folder, bytes, seconds since its last change
     data_files: int = 0
     data_bytes: int = 0
@@ -175,6 +176,9 @@ def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]
         found.append(
             {"what": f"sockets and devices: {some(told.odd, _SHOWN)}", "by": "programs make theirs anew"}
         )
+    if told.mounted:
+        by = f"at the desk, once it is there: mount it again (or by [[desks.{desk.name}.data]])"
+        found.append({"what": f"mounted there: {some(told.mounted, _SHOWN)}", "by": by})
     if told.system_packages:
         names = " ".join(told.system_packages)
         by = f"at the desk, once it is there: sudo apt-get install {names}"

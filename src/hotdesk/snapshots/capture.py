@@ -226,6 +226,9 @@ def _note(found: Scan) -> str:
         size, count = sum(found.data), len(found.data)
         many = f"{count} file{'s' * (count != 1)} of data ({byte_sizes.said(size)})"
         said.append(f"{many} left out: they are where they came from")
+    if found.elsewhere:
+        names = sorted(found.elsewhere)
+        said.append(f"mounted there and kept elsewhere, so not saved ({', '.join(names)})")
     if found.mounted:
         names = [shown(found.entries, index) for index in sorted(found.mounted)]
         said.append(f"other file systems saved as plain folders ({', '.join(names)})")

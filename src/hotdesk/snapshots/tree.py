@@ -6,12 +6,14 @@ bytes, trees may be deeper than PATH_MAX, and no symbolic link can lead out of t
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import zstandard
 
 from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.guest import data_record
+from hotdesk.guest import data_record, mounts
 from hotdesk.snapshots.chunk_store import Store
 from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest, unpacked
 from hotdesk.system import write_atomically
@@ -29,6 +31,7 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
 _MOST_BYTES = 1 << 32  # of a manifest, unpacked: some thirty million files
 _HAS_XATTRS = hasattr(os, "listxattr")
+_DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})  # FUSE whose program was killed
 _LARGEST = (1 << 63) - 1  # of a file, and of a time in nanoseconds
 
 
@@ -223,6 +226,7 @@ class Scan(msgspec.Struct):
     mounted: set[int]  # folders on which another file system is mounted
     foreign: set[int]  # files of another file system, whose inode numbers are not comparable
     left_out: list[tuple[str, str]]  # (what it is, path)
+    elsewhere: list[str]  # folders on which something is mounted that is kept elsewhere: not entered
     data: list[int]  # bytes of the files that came from elsewhere and are not saved (guest/data_record.py)
 
 
@@ -234,12 +238,13 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
     """
     top = os.fstat(root)
     entries = [_entry(0, b"", "d", top)]
-    found = Scan(entries, set(), set(), set(), [], [])
+    found = Scan(entries, set(), set(), set(), [], [], [])
     data: dict[int, dict[bytes, Any]] = {0: _data(root)}  # by folder
     names: dict[tuple[int, int], int] = {}
     folders = Folders(root, entries)
     me = os.geteuid()
     todo = [0]
+    away = cache(mounts.elsewhere)  # read once, and only where another device is met
     try:
         while todo:
             at = todo.pop()
@@ -253,6 +258,9 @@ def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]
             below: list[int] = []
             here = data.pop(at, {})
             for name, seen in listed:
+                if seen is None or (seen.st_dev != status.st_dev and seen.st_dev in away()):
+                    found.elsewhere.append(shown([*entries, _entry(at, name, "d", status)], len(entries)))
+                    continue
                 known = here.get(name)
                 if data_record.is_data(known, seen):
                     found.data += [seen.st_size] if known is not True else []
@@ -321,17 +329,27 @@ def _entry(parent: int, name: bytes, kind: str, seen: os.stat_result) -> Entry:
     )
 
 
-def _list(fd: int) -> tuple[list[tuple[bytes, os.stat_result]], os.stat_result]:
+def _list(fd: int) -> tuple[list[tuple[bytes, os.stat_result | None]], os.stat_result]:
     """Names with their status, sorted; read again if the folder changed meanwhile."""
     for _ in range(2):
         before = os.fstat(fd)
         with os.scandir(fd) as names:
-            listed = [(os.fsencode(e.name), e.stat(follow_symlinks=False)) for e in names]
+            listed = [(os.fsencode(e.name), _status(e)) for e in names]
         after = os.fstat(fd)
         if before.st_mtime_ns == after.st_mtime_ns:
             listed.sort(key=lambda pair: pair[0])
             return listed, after
     raise ChangedError(None, "it changes while it is read")
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of a name; None where what was mounted there by FUSE has died."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _DEAD:
+            return None
+        raise
 
 
 class ChangedError(OSError):
@@ -360,7 +378,11 @@ def xattrs_of(fd: int) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def remove(folder: Path) -> None:
-    """Delete a tree, however deep its folders and whatever their modes; absent is fine."""
+    """Delete a tree, however deep its folders and whatever their modes; absent is fine.
+
+    Never what is mounted in it: FUSE is unmounted first, and anything else refused (OSError).
+    """
+    mounts.free(os.fsencode(folder))
     try:
         root = os.open(folder, FOLDER_FLAGS)
     except FileNotFoundError:

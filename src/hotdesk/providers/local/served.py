@@ -28,6 +28,7 @@ from hotdesk.providers.local import survey as looking
 from hotdesk.providers.local.provider import Local
 from hotdesk.providers.local.runtime import clock
 from hotdesk.snapshots import transfer
+from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import locked, write_atomically
 
 
@@ -136,7 +137,11 @@ def _leave(state: Path, local: Local) -> None:
     seen = local.survey()
     if left := [thing.desk for group in (seen.instances, seen.disks, seen.images) for thing in group]:
         raise Refused(Kind.NOT_READY, f"{left[0]} is still here", seconds=1.0)
-    shutil.rmtree(state, ignore_errors=True)
+    try:
+        remove_tree(state)
+    except OSError as error:  # what is mounted below is not deleted with it
+        why = f"{error.filename or state} is left there: {error.strerror or error}"
+        raise Refused(Kind.NOT_READY, why, seconds=1.0) from error
 
 
 def give(state: Path, desk: str) -> None:
