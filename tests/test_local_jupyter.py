@@ -165,6 +165,18 @@ def test_the_desk_s_own_kernel_is_the_only_one_at_first(browser: Browser, rig: L
     assert spec["display_name"] == "Python 3 (blue)"
 
 
+def test_language_servers_are_looked_for_once_a_page_asks(browser: Browser, rig: LocalRig) -> None:
+    """Looking for them, and asking npm where it keeps its own, took a fifth of Jupyter's start."""
+    program = rig.disk("blue") / "env" / "bin" / "texlab"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    try:
+        for _ in range(2):
+            assert "texlab" in browser.get("/lsp/status")["sessions"]
+    finally:
+        program.unlink()
+
+
 def extension(folder: Path, name: str) -> None:
     """A front-end extension as a wheel lays it out below share/jupyter/labextensions."""
     folder = folder / "share/jupyter/labextensions" / name

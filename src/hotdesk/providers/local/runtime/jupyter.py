@@ -73,16 +73,42 @@ c.KernelSpecManager.ensure_native_kernel = False
 c.LabApp.extension_manager = "readonly"
 """
 
-# Two optional parts are disabled, as if they were not installed. rfc3987_syntax, a check of the schema
-# library, builds a grammar at import: 1.0 of the 2.4 seconds of processor time that JupyterLab 4.6 takes to
-# start. And node, if installed, is asked for its build settings: 0.36 s.
+# What JupyterLab 4.6 does at its start and nobody sees, a third of the processor time that it took:
+# rfc3987_syntax, a check of the schema library, builds a grammar at import (disabled, as if it were not
+# installed). Node, if installed, is asked for its build settings (not asked). And jupyter_lsp looks for
+# language servers, among them npm's: put off until a page asks which there are.
 # The empty entry of sys.path is the working folder: a random.py in the home must not shadow Python's own.
-_MAIN = (
-    "import sys; sys.path[:1] = filter(None, sys.path[:1]); sys.modules['rfc3987_syntax'] = None; "
-    "from jupyterlab import commands; "
-    "commands._yarn_config = lambda logger: {'yarn config': {}, 'npm config': {}}; "
-    "from jupyterlab.labapp import main; sys.exit(main())"
-)
+_MAIN = """\
+import asyncio, sys
+sys.path[:1] = filter(None, sys.path[:1])
+sys.modules["rfc3987_syntax"] = None
+from jupyterlab import commands
+commands._yarn_config = lambda logger: {"yarn config": {}, "npm config": {}}
+
+def put_off(lsp):
+    look = lsp.initialize
+
+    async def initialize(app, *args):
+        manager, looking = app.language_server_manager, []
+        ready = manager.ready
+
+        async def found():
+            if not looking:
+                looking.append(asyncio.ensure_future(look(app, *args)))
+            return await ready()
+
+        manager.ready = found
+
+    lsp.initialize = initialize
+
+try:
+    from jupyter_lsp import serverextension
+    put_off(serverextension)
+except (ImportError, AttributeError):
+    pass
+from jupyterlab.labapp import main
+sys.exit(main())
+"""
 
 
 def write_kernel(disk: Path, desk: str) -> None:
