@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # How long a sample takes is how busy the computer is: that decides nothing.
 settings.register_profile("hotdesk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hotdesk")
+
+# Ray loads jsonschema, which builds a grammar of it: two seconds of each process of pytest, for nothing.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 #: Fixtures that start hotdesk in a process of its own, a cloud, or machines: whoever uses one is slow.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -393,3 +394,27 @@ def test_a_process_that_ends_while_it_is_looked_at_is_no_reason_to_lose_its_atte
         shell.kill()
     assert leader([gone.pid]) == gone.pid
     assert leader([]) == -1
+
+
+def test_ray_starts_without_the_grammar_of_a_library_that_can_still_use_it(folder: Path) -> None:
+    pytest.importorskip("jsonschema")
+    if not list(importlib.metadata.Distribution.discover(name="rfc3987-syntax")):
+        pytest.skip("JupyterLab is not installed here")
+
+    def told(program: str) -> list[str]:
+        argv = [sys.executable, "-c", program]
+        env = ray_node.quick(str(folder), dict(os.environ))
+        return subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.split()
+
+    assert told("import jsonschema, sys; print('lark' in sys.modules)") == ["False"]
+    checker = "jsonschema.Draft202012Validator.FORMAT_CHECKER.conforms"
+    asked = f"import jsonschema; print(*({checker}(one, 'iri') for one in ('http://a.b/ü', 'http://[ü')))"
+    assert told(asked) == ["True", "False"]
+    assert told("import rfc3987_syntax.utils as it; print(it.__name__)") == ["rfc3987_syntax.utils"]
+
+
+def test_what_is_not_installed_is_not_there_for_ray_either(folder: Path) -> None:
+    env = ray_node.quick(str(folder), {"PATH": os.environ["PATH"]})
+    argv = [sys.executable, "-S", "-c", "import rfc3987_syntax"]  # -S: nothing that was installed
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert "No module named 'rfc3987_syntax'" in done.stderr

@@ -70,6 +70,7 @@ class Engine:
         """Raises `OSError` where no head listens."""
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would wait for a minute
+        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as ray_node does it, and why
         import ray
 
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="hotdesk")
