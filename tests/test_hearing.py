@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,42 @@ def test_one_that_the_machines_python_cannot_run_is_said_also_where_the_agent_is
     assert "its python3 is Python 3." in remark.text
     assert "interruption notices are ignored" in remark.text
     assert remark.fix.startswith("hotdesk park blue")
+
+
+def test_an_end_that_was_known_from_the_launch_is_heeded_like_a_notice(tmp_path: Path) -> None:
+    """Though no metadata service answers: nothing there announces the end of a capacity block."""
+    home, lib = tmp_path / "home", tmp_path / "lib"
+    (home / ".hotdesk" / "hooks").mkdir(parents=True)
+    hook = home / ".hotdesk" / "hooks" / "interrupted"
+    hook.write_text(f'#!/bin/sh\necho "$HOTDESK_ACTION $HOTDESK_AT" > {tmp_path}/hooked\n')
+    hook.chmod(0o755)
+    (tmp_path / "agent.py").write_text(source("agent"))
+    ends = {"near": time.time() + 300, "far": time.time() + 3000}
+    running = {}
+    for name, at in ends.items():
+        told = {"HOTDESK_ENDS": f"{at:.0f}", "HOTDESK_HOMES": str(home), "HOTDESK_LIB": str(lib / name)}
+        told |= {
+            "HOTDESK_IMDS": "http://127.0.0.1:9",
+            "HOTDESK_TERMINALS": "/none",
+            "HOTDESK_POLL_SECONDS": "0.1",
+        }
+        words = [sys.executable, str(tmp_path / "agent.py"), "run"]
+        running[name] = subprocess.Popen(words, env={**os.environ, **told}, cwd=tmp_path)
+    try:
+        events = lib / "near" / "events.json"
+        for _ in range(600):
+            if events.exists() and "-done" in events.read_text():
+                break
+            time.sleep(0.1)
+        first, done = json.loads(events.read_text())
+    finally:
+        for one in running.values():
+            one.terminate()
+            one.wait(30)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(f"{ends['near']:.0f}")))
+    assert first["id"] == f"end-{stamp}"
+    assert first["what"] == f"AWS ends this machine at {stamp}: the time that is reserved for it is over."
+    assert done["id"].endswith("-done")
+    assert (tmp_path / "hooked").read_text() == f"end {stamp}\n"
+    assert (home / "AWS-ENDS-THIS-MACHINE.txt").exists()
+    assert not (lib / "far" / "events.json").exists()

@@ -65,6 +65,7 @@ class Offer(Value, frozen=True):
     taken: bool = False  # a machine of one's own, whose GPU somebody uses now
     reservation: str = ""  # of capacity that the account pays for, whether or not it is used
     reserved_until: float = 0.0  # when that ends; 0: not before it is given up
+    ends_at: float = 0.0  # when a machine there is ended by its cloud, whatever it does; 0: not known to be
 
     @property
     def key(self) -> str:
@@ -132,6 +133,7 @@ class Instance(Value, frozen=True):
     progress: float | None = None  # 0..1 while pending
     proves_within: float = 0.0  # seconds from its start to a login, if it needs longer than others
     released_at: float = 0.0  # when its cloud deletes it, with its disks, unless that is put off; 0: never
+    ends_at: float = 0.0  # when its cloud ends it in any case, and leaves its disk; 0: not known to be
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
     computer: str = ""  # the computer that launched it, if recorded
     version: str = ""  # version of the hotdesk programs that run on it, if recorded

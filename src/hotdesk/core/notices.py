@@ -16,12 +16,12 @@ from hotdesk.core.steps import Begin, Row, Told
 EVENTS = {
     "job": "a job has ended",
     "idle": "a desk is about to stop, idle or at one of its limits",
-    "interruption": "a spot machine is taken back, or a job goes on after that",
+    "interruption": "a spot machine is taken back, a capacity block ends, or a job goes on after that",
     "budget": "80 % of the month's budget, or of a job's, are spent",
     "up": "a desk is up that was waited for",
 }
 OLD_SECONDS = 900.0  # what a desk reports later is no news
-_NOTICES = ("terminate-", "stop-", "hibernate-", "rebalance-")  # events of the guest agent
+_NOTICES = ("terminate-", "stop-", "hibernate-", "rebalance-", "end-")  # events of the guest agent
 
 
 class Notify(Value, frozen=True):
@@ -61,6 +61,8 @@ def of_row(row: Row) -> Notice | None:
             return None  # of the desk's last machine, perhaps: it is heard now because the desk is back
         case Told(id=id_) if id_.startswith("warned-"):
             event, title = "idle", f"{row.desk} is about to stop"
+        case Told(id=id_) if id_.startswith("ends-"):
+            event, title = "interruption", f"the machine of {row.desk} is about to be ended"
         case Told(id=id_) if id_.startswith(_NOTICES) and not id_.endswith("-done"):
             event, title = "interruption", f"{row.desk} is interrupted"
         case Told(id=id_) if id_.startswith("budget-of-"):

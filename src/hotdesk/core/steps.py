@@ -220,6 +220,20 @@ class Leave(Step, frozen=True, kw_only=True):
         return f"leave:{self.id}:{self.started_at}"
 
 
+class Vacate(Step, frozen=True, kw_only=True):
+    """Change the desk's goal to parked, because its cloud is about to end its machine.
+
+    Changes only the desk's row. Refused while a job is to go on elsewhere: the job is moved instead.
+    """
+
+    id: str
+    ends_at: float  # by the cloud's clock
+
+    @property
+    def key(self) -> str:
+        return f"vacate:{self.id}:{self.ends_at:.0f}"
+
+
 class Hand(Step, frozen=True, kw_only=True):
     """Hand a desk that is saved and has no machine to the provider it is bound for.
 
@@ -344,6 +358,7 @@ Act = (
     | Delete
     | Prove
     | Leave
+    | Vacate
     | Hand
     | Moving
 )

@@ -37,12 +37,14 @@ IMDS = os.environ.get("HOTDESK_IMDS", "http://169.254.169.254")
 TOKEN = os.environ.get("HOTDESK_TOKEN", "X-aws-ec2-metadata-token")  # its headers
 NOTICE = os.environ.get("HOTDESK_NOTICE", "spot/instance-action")  # where it says that the machine is taken
 TAKER = os.environ.get("HOTDESK_TAKER", "AWS")  # … and by whom
+ENDS = float(os.environ.get("HOTDESK_ENDS", "0"))  # when it ends this machine in any case; 0: not known
 JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
 TERMINALS = os.environ.get("HOTDESK_TERMINALS", "/dev/pts/[0-9]*")
 POLL_SECONDS = float(os.environ.get("HOTDESK_POLL_SECONDS", "5"))
 MANIFEST_SECONDS = 30.0  # a shutdown must not wait longer for it
 PARK_SECONDS = 40.0  # for hooks/parking: systemd gives this service a minute
 HOOK_SECONDS = 90.0  # of the two minutes; the rest is for flushing to the disk
+END_SECONDS = 600.0  # before a known end, jobs are asked for a checkpoint and everybody is told
 EVENTS = 50  # events to keep
 FILES_MAX = 2_000_000
 WARM_FILES, WARM_BYTES, WARM_SECONDS = 50_000, 16 << 30, 15.0
@@ -330,6 +332,13 @@ def recommendation(metadata: Metadata) -> dict[str, Any] | None:
     return {"action": "rebalance", "time": json.loads(told).get("noticeTime", "")} if told else None
 
 
+def known_end() -> dict[str, Any] | None:
+    """A notice of an end that was known since the launch, when it is near; None else."""
+    if not ENDS or time.time() < ENDS - END_SECONDS:
+        return None
+    return {"action": "end", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ENDS))}
+
+
 def _as_owner(home: str, words: list[str], **more: str) -> list[str]:
     """The command line that runs `words` as the owner of a home."""
     env = ["env", f"HOME={home}", *(f"{key}={value}" for key, value in more.items())]
@@ -402,6 +411,9 @@ def heed(told: dict[str, Any]) -> None:
     if action == "rebalance":
         what = f"AWS may soon want this spot machine back (rebalance recommendation of {at})."
         name = "AWS-MAY-TAKE-THIS-MACHINE"
+    elif action == "end":
+        what = f"{TAKER} ends this machine at {at}: the time that is reserved for it is over."
+        name = f"{TAKER}-ENDS-THIS-MACHINE"
     else:
         what = f"{TAKER} takes this spot machine back at {at} ({action})."
         name = f"{TAKER}-TAKES-THIS-MACHINE"
@@ -438,15 +450,20 @@ def run() -> None:
                 os.unlink(note)
     metadata, heeded = Metadata(), set()
     seconds = 0.0  # until it is known whether this is a spot instance: only those are interrupted
+
+    def new(told: dict[str, Any] | None) -> None:
+        if told and (key := json.dumps(told, sort_keys=True)) not in heeded:
+            heeded.add(key)
+            heed(told)
+
     while not stop:
+        new(known_end())
         with contextlib.suppress(OSError, ValueError):
             if not seconds:
                 spot = metadata.get("instance-life-cycle") != "on-demand"
                 seconds = POLL_SECONDS if spot else 60.0
-            for told in (notice(metadata), recommendation(metadata)):
-                if told and (key := json.dumps(told, sort_keys=True)) not in heeded:
-                    heeded.add(key)
-                    heed(told)
+            new(notice(metadata))
+            new(recommendation(metadata))
         until = time.monotonic() + (seconds or POLL_SECONDS)
         while not stop and time.monotonic() < until:
             time.sleep(min(1.0, POLL_SECONDS))

@@ -43,10 +43,19 @@ _FORGET_LIMITS = [
 ]
 
 
-def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS, fleet: bool = False) -> bytes:
+def render(
+    *,
+    password_hash: str,
+    resumed: bool,
+    mirrors: Mirrors = NO_MIRRORS,
+    fleet: bool = False,
+    ends_at: float = 0.0,
+) -> bytes:
     """The document, as gzip. Raises `ValueError` if it exceeds EC2's 16 KiB."""
     # JSON is YAML, without YAML's quoting rules.
-    made = document(password_hash=password_hash, resumed=resumed, mirrors=mirrors, fleet=fleet)
+    made = document(
+        password_hash=password_hash, resumed=resumed, mirrors=mirrors, fleet=fleet, ends_at=ends_at
+    )
     text = json.dumps(made, separators=(",", ":"))
     packed = gzip.compress(f"#cloud-config\n{text}\n".encode(), 9, mtime=0)
     if len(packed) > LIMIT_BYTES:
@@ -55,9 +64,17 @@ def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS, 
 
 
 def document(
-    *, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS, fleet: bool = False
+    *,
+    password_hash: str,
+    resumed: bool,
+    mirrors: Mirrors = NO_MIRRORS,
+    fleet: bool = False,
+    ends_at: float = 0.0,
 ) -> dict[str, Any]:
-    """What cloud-init is told, before it is packed. `fleet`: for one of many machines from a desk's image."""
+    """What cloud-init is told, before it is packed. `fleet`: for one of many machines from a desk's image.
+
+    `ends_at`: when the cloud ends the machine in any case; 0: no time is known.
+    """
     first = [] if resumed else [*_files(password_hash), *_from_mirrors(mirrors)]
     near = (
         [["/usr/bin/python3", "/opt/hotdesk/mirrors.py", mirrors.apt]] if mirrors.apt and not resumed else []
@@ -71,14 +88,16 @@ def document(
         "ssh_genkeytypes": ["ed25519"],
         "package_update": False,
         "package_upgrade": False,
-        "write_files": _programs() + first,
+        "write_files": _programs(ends_at) + first,
         "bootcmd": [["sh", "-c", _SHOW_KEYS], *([_FORGET_LIMITS] if fleet else [])],
         "runcmd": [*near, ["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]],
     }
 
 
-def _programs() -> list[dict[str, str]]:
-    units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
+def _programs(ends_at: float = 0.0) -> list[dict[str, str]]:
+    told = f"\nEnvironment=HOTDESK_ENDS={ends_at:.0f}\nExecStart=" if ends_at else "\nExecStart="
+    agent = AGENT_UNIT.replace("\nExecStart=", told)
+    units = {"agent": agent, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
     return [  # in the order that compresses best: similar texts are adjacent
         *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("idle", "driver", "agent")),
         _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ +", "", _bare(setup_script())), "0755"),

@@ -27,6 +27,7 @@ from hotdesk.core.jobs import (
     leave_machine,
 )
 from hotdesk.core.lifecycle import holding
+from hotdesk.core.lifecycle.ending import MOVE_SECONDS, is_near, known_end, said
 from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
 from hotdesk.core.spot.availability import events, move_usd, sold_out_seconds, spells, zones
@@ -72,6 +73,8 @@ class Placing:
                 job, told = running[0], None
             case _:
                 return act
+        if told is not None and is_near(known_end(self.store.past(desk)), self.clock.now(), MOVE_SECONDS):
+            return self._out(desk, act, job, told)
         if job.deadline_at is None or job.work_seconds <= 0:
             return act
         if told is not None:
@@ -153,6 +156,25 @@ class Placing:
         offers = (held, *(o for o in others if o.key != held.key))
         spot = held.market is Market.SPOT
         at = self._on_demand_at(desk, job, offers, later) if spot and later else 0.0
+        return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
+
+    def _out(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob) -> AnyAct:
+        """Leave a machine that its cloud is about to end, for what the job may have instead; else stay."""
+        machine, now = self.live(desk), self.clock.now()
+        if machine is None or not is_near(machine.ends_at, now, MOVE_SECONDS):
+            return act  # it was ended, or its time was extended
+        if machine.chosen_for < desk.generation:
+            return act
+        if job.deadline_at is None or job.work_seconds <= 0:
+            offers, decision = self._offered(desk), None
+        else:
+            offers, decision = self._decide(desk, job, machine)
+        offers = tuple(o for o in offers if not 0 < o.ends_at <= machine.ends_at)
+        why = f"its cloud ends the machine at {said(machine.ends_at)}"
+        leave = depart(job, told, why) if offers else None
+        if not isinstance(leave, Shift):
+            return leave or act
+        at = self._on_demand_at(desk, job, offers, decision) if decision else 0.0
         return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
 
     def _without(self, desk: Desk, act: Ready, job: Job) -> AnyAct:

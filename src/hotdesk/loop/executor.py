@@ -40,6 +40,7 @@ from hotdesk.core.steps import (
     Start,
     Stop,
     Unsure,
+    Vacate,
     Verify,
     Wait,
 )
@@ -48,6 +49,8 @@ from hotdesk.parallel import abreast
 from hotdesk.state.store import Store
 
 T = TypeVar("T")
+
+JOB_SECONDS = 300.0  # for so long a desk is not parked before its machine's end, because a job is to be moved
 
 #: Carries a desk's work to or from the machine of a step, and returns at once: what to wait for or to ask,
 #: and None once all of it has arrived and was read back.
@@ -168,6 +171,8 @@ class Executor:
     def _outcome(self, desk: Desk, step: Entry, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
+        if isinstance(step, Vacate):
+            return self._vacate(desk, step)
         if isinstance(step, Hand | Moving):
             return self._moved(desk, step)
         try:
@@ -198,6 +203,15 @@ class Executor:
         # `fresh` covers what had been lost by then, not what may be missing now.
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Done(id=step.id)
+
+    def _vacate(self, desk: Desk, step: Vacate) -> Outcome:
+        """Park it, unless a job of it is to go on: that is moved, where there is a place to move it to."""
+        jobs = self.store.jobs(desk.name, unsettled=True)
+        goes_on = any(job.result is None and not job.cancelled for job in jobs)
+        if goes_on and any(not offer.ends_at for offer in desk.offers):
+            until = self.clock.now() + JOB_SECONDS
+            return Refusal(kind=Kind.NOT_READY, message="a job is to go on elsewhere", until=until)
+        return self._leave(desk, Leave(id=step.id, started_at=0.0, why=step.why))
 
     def _moved(self, desk: Desk, step: Hand | Moving) -> Outcome:
         """Write down where the desk is now, unless its owner has just changed their mind."""
@@ -278,6 +292,6 @@ def _take(provider: Provider, step: Act) -> str:
             provider.report(id_)
         case Fetch(order=order):
             return order.name
-        case Prove(id=id_) | Leave(id=id_) | Hand(id=id_) | Bring(id=id_):
+        case Prove(id=id_) | Leave(id=id_) | Vacate(id=id_) | Hand(id=id_) | Bring(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
     return id_

@@ -37,6 +37,7 @@ from hotdesk.core.steps import (
     Row,
     Start,
     Stop,
+    Vacate,
     Wait,
 )
 from hotdesk.loop.clouds import Clouds
@@ -238,7 +239,7 @@ class Reconciler:
                     raise _goal_stands(error, desk) from error
                 tick = Tick(2.0**failed)
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
-            if any(isinstance(row.step, Leave | Hand | Moving) and row.done for row in tick.rows):
+            if any(isinstance(row.step, Leave | Vacate | Hand | Moving) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
             if tick.seconds is None or (desk.name in tick.seen and enough(tick.seen[desk.name])):
                 return tick

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.connect import telling
+from hotdesk.core.lifecycle.ending import known_end
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
 from hotdesk.system import is_locked, shorten, spawn
@@ -110,6 +111,8 @@ def enough(store: Store) -> bool:
         for desk in store.desks()
     ):
         return False  # its lease must be renewed while it is open
+    if any(desk.goal is Goal.RUNNING and known_end(store.past(desk)) for desk in store.desks()):
+        return False  # it is parked before its machine is ended
     file.unlink(missing_ok=True)
     return True
 

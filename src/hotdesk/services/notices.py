@@ -12,6 +12,7 @@ from hotdesk.connect import telling
 from hotdesk.core import notices, wire
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.jobs import Job
+from hotdesk.core.lifecycle.ending import SAID_SECONDS, is_near, known_end, said
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.ports import Access, Clock
@@ -91,7 +92,18 @@ class Notices:
             with contextlib.suppress(HotdeskError):
                 self.warn(desks[0])
             self._warn_of_jobs(desks, now)
+        for desk in desks if asked else ():
+            self._warn_of_end(desk, now)
         self.send()
+
+    def _warn_of_end(self, desk: Desk, now: float) -> None:
+        """Write down, once, that a desk's machine is to be ended by its cloud at a time that was known."""
+        past = self.store.past(desk)
+        ends = known_end(past)
+        why = f"its cloud ends the machine at {said(ends)}: {desk.name} is saved before, and a job is moved"
+        step = Told(id=f"ends-{ends:.0f}", at=now, why=why)
+        if is_near(ends, now, SAID_SECONDS) and now < ends and step.key not in past.last:
+            self.store.note(desk, step, now, step.id)
 
     def _warn_of_jobs(self, desks: Collection[Desk], now: float) -> None:
         """Write down, once for each job, that most of its own budget (`--budget`) is spent."""

@@ -63,6 +63,7 @@ class View(Value, frozen=True, omit_defaults=False):
     since: float = 0.0  # its machine runs, by its cloud's clock; without one: its goal is what it is
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
     released_at: float = 0.0  # when its cloud deletes the machine, unless that is put off; 0: never
+    ends_at: float = 0.0  # when its cloud ends the machine in any case; 0: no time is known
     open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
     elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
@@ -123,6 +124,7 @@ def view_of(
         since=(machine.started_at if machine and powered(machine) else 0.0) or desk.since,
         idle=idle,
         released_at=machine.released_at if machine else 0.0,
+        ends_at=machine.ends_at if machine else 0.0,
         open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
         kept=tuple(described(t) for t in _beside(seen)),

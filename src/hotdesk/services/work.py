@@ -10,6 +10,7 @@ import msgspec
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
+from hotdesk.core.lifecycle.ending import known_end
 from hotdesk.core.model import Desk, Goal, Phase
 from hotdesk.core.ports import Access
 from hotdesk.loop.clouds import Clouds
@@ -81,9 +82,14 @@ class Work:
 
 
 def go_on_with_jobs(store: Store, desk: Desk) -> None:
-    """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that."""
-    running = desk.goal is Goal.RUNNING and store.folder is not None
-    if running and any(job.result is None for job in store.jobs(desk.name, unsettled=True)):
+    """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that.
+
+    It also sees to a desk whose machine is to be ended by its cloud at a known time.
+    """
+    if desk.goal is not Goal.RUNNING or store.folder is None:
+        return
+    goes_on = any(job.result is None for job in store.jobs(desk.name, unsettled=True))
+    if goes_on or known_end(store.past(desk)):
         from hotdesk.loop import watcher
 
         watcher.ask_for(store, forever=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fake_ec2 import catalogue
+from fake_ec2 import catalogue, machine
 from fake_ec2.actions import Call, action
 from fake_ec2.errors import Problem
 from fake_ec2.filters import keep, page, stamp
@@ -14,15 +14,22 @@ from fake_ec2.world import ACCOUNT, World
 
 TAKING = {"pending", "running", "stopping", "shutting-down"}  # states in which a machine takes up a slot
 BLOCK = "capacity-block"
+ENDED_SECONDS = 1800.0  # before a block's end, when its instances are terminated
+ENDED = ("Server.CapacityBlockEnded", "Server.CapacityBlockEnded: The Capacity Block has ended")
 
 
 def make(world: World, ask: dict[str, Any]) -> dict[str, Any]:
     """Reserve: `type` in `zone`, for `count` machines; `targeted`, or of any launch that fits; a `block`.
 
-    `owner`: the account that shares it. `told`: more of its row. With the `id` of one: cancel it.
+    `owner`: the account that shares it. `told`: more of its row. With the `id` of one: cancel it, or,
+    with `ends`, extend it.
     """
     if "id" in ask:
         [found] = [row for row in world.settings.reservations if row["id"] == ask["id"]]
+        if "ends" in ask:  # it was extended
+            found |= {"ends": float(ask["ends"]), "over": float(ask["ends"])}
+            until_end(world, found)
+            return found
         found |= {"state": "cancelled", "over": world.clock.now()}
         return found
     found = {
@@ -40,7 +47,26 @@ def make(world: World, ask: dict[str, Any]) -> dict[str, Any]:
         "told": ask.get("told", {}),
     }
     world.settings.reservations.append(found)
+    if found["block"] and found["ends"]:
+        until_end(world, found)
     return found
+
+
+def until_end(world: World, row: dict[str, Any]) -> None:
+    """A block's instances are terminated half an hour before it ends: nothing on them announces that.
+
+    (EC2 user guide, "Capacity Blocks for ML". What the state reason says then is not documented.)
+    """
+    ends = row["ends"]
+
+    def end_all() -> None:
+        if row["ends"] != ends:  # it was extended
+            return
+        for instance in list(world.region(row["zone"][:-1]).instances.values()):
+            if instance.capacity_reservation == row["id"] and instance.alive:
+                machine.end(world, instance, ENDED)
+
+    world.clock.after(max(0.0, ends - ENDED_SECONDS - world.clock.now()), end_all)
 
 
 def left(world: World, region: str, row: dict[str, Any]) -> int:

@@ -90,6 +90,8 @@ def command(as_json: bool) -> None:
     render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
+    for view in (v for v in views if v.ends_at and v.phase in {"ready", "stopped"}):
+        render.echo(render.style(ends_words(view, now), "yellow"))
     for view in (v for v in views if v.charged_while_off):
         render.echo(render.style(charged_words(view), "yellow"))
     if post:
@@ -141,6 +143,12 @@ def charged_words(view: View) -> str:
         f"{view.name} is off and still costs {render.per_hour(view.usd_per_hour, view.told_per_hour)}: "
         f"hotdesk park {view.name}"
     )
+
+
+def ends_words(view: View, now: float) -> str:
+    """When a desk's cloud ends its machine, and what becomes of it."""
+    when = f"at {render.moment(view.ends_at)}, in {render.duration(view.ends_at - now, 2)}"
+    return f"{view.name}'s machine is ended by its cloud {when}; it is parked before, or its job is moved"
 
 
 def open_words(view: View) -> str:

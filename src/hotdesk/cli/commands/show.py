@@ -45,6 +45,9 @@ def command(name: str | None, as_json: bool) -> None:
         "released": f"{render.moment(view.released_at)}, with its disk, unless its lease is renewed"
         if view.released_at
         else "",
+        "ends": f"{render.moment(view.ends_at)}: its cloud ends the machine then, and the disk stays"
+        if view.ends_at
+        else "",
         "stay": f"for another {render.duration(view.stays_seconds, 2)}" if view.stays_seconds else "",
         "jobs": "; ".join(f"{job.number}: {' '.join(job.words.split())}" for job in jobs),
         "image": view.image,

@@ -25,6 +25,7 @@ _DOING = {
     "delete": "deleting",
     "prove": "logging in",
     "leave": "it has shut itself down; parking it",
+    "vacate": "its machine is about to be ended; parking it",
     "hand": "handing it over",
     "fetch": "fetching its files",
     "bring": "bringing its files",

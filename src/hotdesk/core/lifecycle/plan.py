@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.lifecycle import holding, moving
 from hotdesk.core.lifecycle.descent import described, own
+from hotdesk.core.lifecycle.ending import vacate
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.launch import launch, not_from_there, without_machine
 from hotdesk.core.lifecycle.save import (
@@ -146,7 +147,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(desk, seen)
-    if leave := left(desk, seen, past):
+    if leave := left(desk, seen, past) or vacate(desk, seen, past, now):
         return [leave]
     if len(machines) > 1:
         return [_settle_twins(desk, seen, past, now)]

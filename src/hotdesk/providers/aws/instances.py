@@ -171,6 +171,7 @@ def run_request(
         market=offer.market.value,
         **_price(offer),
         priced=_priced(offer),
+        ends=f"{offer.ends_at:.0f}" if offer.ends_at else "",
         gpu=offer.gpu,
         scratch=_scratch(offer),
         user=base.user,

@@ -39,7 +39,7 @@ class Found:
         """`lost`: tags of instances that cannot be described now, by their id: see outage.py."""
         self.region = region
         self.lost = lost or {}
-        self.paid: frozenset[str] = frozenset()  # reservations in which an instance costs nothing more
+        self.paid: dict[str, float] = {}  # reservations in which an instance costs nothing more: see `paid`
         self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
         self.volumes: list[Raw] = answers_["volumes"]
         self.images: list[Raw] = answers_["images"]

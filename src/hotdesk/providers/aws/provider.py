@@ -230,6 +230,7 @@ class Aws:
         data = self._user_data(
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
+            ends_at=order.offer.ends_at,
         )
         here = self._memory.free_now(order.offer.region, self._clock.now())
         self._changed(order.offer.region)

@@ -22,8 +22,10 @@ from hotdesk.providers.cloud.kept import DAY, HOUR
 
 #: The source of the price of such an offer.
 RESERVATION, BLOCK = "capacity reservation", "capacity block"
-#: A block's instances are ended half an hour before it ends; for less than as long again none is launched.
-BLOCK_SECONDS = 3600.0
+#: A block's instances are ended half an hour before it ends (EC2 user guide, "Capacity Blocks for ML").
+ENDED_SECONDS = 1800.0
+#: For less than as long again none is launched.
+BLOCK_SECONDS = 2 * ENDED_SECONDS
 #: Between two questions whether what is used is still reserved.
 ASKED_SECONDS = 300.0
 
@@ -46,24 +48,27 @@ def offers(account: Account, rows: Iterable[tuple[str, InstanceType]], now: floa
     return found
 
 
-def paid(account: Account, region: Found) -> frozenset[str]:
-    """In which reservations this region's instances cost nothing more: not in one that has ended, was
-    cancelled or is another account's. None where that is not known; asked once in `ASKED_SECONDS`."""
+def paid(account: Account, region: Found) -> dict[str, float]:
+    """In which reservations this region's instances cost nothing more, and when each ends them (0: never).
+
+    Not in one that has ended, was cancelled or is another account's. None where that is not known; asked once
+    in `ASKED_SECONDS`.
+    """
     free = {
         one
         for raw in region.instances
         if (one := raw.get("CapacityReservationId")) and not _has_price(tags.read(raw.get("Tags")))
     }
     if not free:
-        return frozenset()
-    key = f"reserved/{account.who}/{region.region}/{' '.join(sorted(free))}"
+        return {}
+    key = f"reserved-ends/{account.who}/{region.region}/{' '.join(sorted(free))}"
 
-    def ask() -> list[str]:
+    def ask() -> dict[str, float]:
         [found] = side_by_side([lambda: _own(account, _active(account, region.region))])
-        return [] if isinstance(found, Exception) else [raw["CapacityReservationId"] for raw in found]
+        return {} if isinstance(found, Exception) else {r["CapacityReservationId"]: _ends(r) for r in found}
 
-    told: list[str] = account.recalled.of(key, ASKED_SECONDS, list[str], ask)
-    return frozenset(told)
+    told: dict[str, float] = account.recalled.of(key, ASKED_SECONDS, dict[str, float], ask)
+    return told
 
 
 def of_instance(raw: Raw) -> str:
@@ -118,6 +123,12 @@ def _is_usable(raw: dict[str, Any], now: float) -> bool:
     return ours and int(raw.get("AvailableInstanceCount") or 0) > 0
 
 
+def _ends(raw: dict[str, Any]) -> float:
+    """When its instances are ended; 0: they go on after it."""
+    ends = time_of(raw.get("EndDate")) if _is_block(raw) else 0.0
+    return ends - ENDED_SECONDS if ends else 0.0
+
+
 def _is_block(raw: dict[str, Any]) -> bool:
     return bool(raw.get("ReservationType") == "capacity-block")
 
@@ -134,7 +145,7 @@ def _offer(raw: dict[str, Any], region: str, kind: InstanceType, now: float) -> 
         source=what,
         why=f"your {what} {id_} in {raw['AvailabilityZone']} is paid already",
     )
-    return replace(offer, reservation=id_, reserved_until=time_of(raw.get("EndDate")))
+    return replace(offer, reservation=id_, reserved_until=time_of(raw.get("EndDate")), ends_at=_ends(raw))
 
 
 def of(offer: Offer) -> dict[str, Any]:
