@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.spot.decision import Situation
+from hotdesk.core.spot.decision import Situation, Zone
 from hotdesk.core.spot.policy import (
     AVAILABLE,
     LEAST_SPOT,
@@ -210,65 +210,64 @@ class SemiMarkov:
         if not zones:
             return int(self.choose(now)), 0
         tick, top = self.tick, len(self.lives) - 1
-        ages: list[float] = []  # of zones that are worth asking, -1 for the others
-        oldest = second = -1.0
+        asked: list[tuple[int, float, float, Zone]] = []  # those worth asking: number, age, price
+        oldest = second = here_age = -1.0
         here, prices, moves, down_age = -1, [], 0.0, inf
+        ask, count, machine = asked.append, prices.append, situation.machine
         for n, zone in enumerate(zones):
-            price, age = zone.usd_per_hour, -1.0
+            price, age = zone.usd_per_hour, zone.seconds
             moves += zone.move_usd
             if zone.up:
-                if zone.name == situation.machine:
-                    here = n
+                if zone.name == machine:
+                    here, here_age = n, age if price < dear_usd else -1.0
                 if price < dear_usd:
-                    age = zone.seconds
                     if age > oldest:
                         oldest, second = age, oldest
                     elif age > second:
                         second = age
-            elif zone.seconds < down_age:
-                down_age = zone.seconds
-            ages.append(age)
-            prices.append(price if price < dear_usd else dear_usd)
+                    if age >= 0:
+                        ask((n, age, price, zone))
+            elif age < down_age:
+                down_age = age
+            count(price if price < dear_usd else dear_usd)
         market = _market(prices)
         unit, longest = market * tick / 3600, now.work + now.changeover
         other, stage = self._class(second), int(self._stage_of(now.ran))
         row, width = self._row(now), self.costs.shape[-1]
         item, buckets, lives = self._columns.item, self._buckets, self._lives
-        known: dict[int, tuple[float, float]] = {}  # by age in ticks: the cost, and hours at the zone's price
         down = min(int((down_age if down_age < inf else 0.0) / tick + 1e-6), top)
         away = (row + buckets[down]) * width
         column = DEAR + (now.mode == ON_DEMAND) * min(stage, self.stages)
         # A refusal costs the way back: to begin anew, instead of going on.
         anew = item(away + DEAR) - item(away + column)
         if here >= 0:
-            old = min(int(max(ages[here], 0.0) / tick + 1e-6), top)
-            up = self.buckets + buckets[old] * self.classes + other if ages[here] >= 0 else buckets[old]
+            old = min(int(max(here_age, 0.0) / tick + 1e-6), top)
+            up = self.buckets + buckets[old] * self.classes + other if here_age >= 0 else buckets[old]
             mine = (row + up) * width + self.cheap
             anew += item(mine) - item(mine + stage)
         anew = max(anew, 0.0) * unit
         best, least, entry, state = 0, inf, inf, 0
-        above = self.buckets + other
-        for n, age in enumerate(ages):
-            if age < 0:
-                continue
-            old, zone = int(age / tick + 1e-6), zones[n]
+        above, classes = self.buckets + other, self.classes
+        first = (row + above) * width + self.cheap
+        costs = self._columns[first : first + self.buckets * classes * width : classes * width].tolist()
+        for n, age, price, zone in asked:
+            old = int(age / tick + 1e-6)
             if old > top:  # noqa: PLR1730 -- min() takes twice as long as the rest of the line
                 old = top
+            hours = (life if (life := lives[old]) < longest else longest) / 3600
+            extra = (price - market) * hours
             if n == here:
-                place = row + above + buckets[old] * self.classes
-                cost, hours = item(place * width + self.cheap + stage) * unit, min(lives[old], longest) / 3600
-                extra = (zone.usd_per_hour - market) * hours
+                total = item(first + buckets[old] * classes * width + stage) * unit + extra
             else:
-                if (pair := known.get(old)) is None:
-                    place = row + above + buckets[old] * self.classes
-                    pair = item(place * width + self.cheap) * unit, min(lives[old], longest) / 3600
-                    known[old] = pair
-                cost, hours = pair
-                extra = (zone.usd_per_hour - market) * hours + zone.move_usd
-            risk = anew * (1 / zone.chance - 1) if anew and n != here else 0.0
-            if (total := cost + extra + risk) < least:
-                best, least, entry = n, total, inf if risk else extra
-                state = above + buckets[old] * self.classes
+                extra += zone.move_usd
+                total = costs[buckets[old]] * unit + extra
+                if anew and (risk := anew * (1 / zone.chance - 1)):
+                    if (total := total + risk) < least:
+                        best, least, entry, state = n, total, inf, old
+                    continue
+            if total < least:
+                best, least, entry, state = n, total, extra, old
+        state = above + buckets[state] * classes if least < inf else 0
         there = (row + state) * width
         wait, dear = (
             min(item(there + one) * unit + entry, item(away + one) * unit + moves / len(zones))
