@@ -207,7 +207,7 @@ FAULTS: dict[str, tuple[str, str, str, Story]] = {
     "no token": ("instances", '"ClientToken": order.token', '"HostName": order.name', launched_twice),
     "no machine of an earlier order": (
         "instances", "if no.kind is Kind.MISMATCH:", "if no.kind is Kind.QUOTA:", another_base_image),
-    "no category of the disk": ("instances", '{**DISK, "Size": size}', '{"Size": size}', a_day),
+    "no category of the disk": ("instances", '{**disk, "Size": size}', '{"Size": size}', a_day),
     "baked while it runs": (
         "images", 'machine["Status"] != "Stopped"', 'machine["Status"] == "Gone"', baked_while_it_runs),
     "baked although woken": (

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
 from hotdesk.core.steps import Launch
+from hotdesk.market.ranking import rank
 from hotdesk.providers.aliyun import inventory
 from tests.aliyun_desk import HOME, Laptop, at_home, offer, paid
 from tests.fake_ecs import life
@@ -173,6 +174,56 @@ def test_a_disk_that_no_zone_sells_is_refused_for_a_day_and_nothing_is_paid(mine
     assert f"Not sold here. ({code})" in told.why
     assert "# again in 24 h, or with other hardware" in told.fix
     assert paid(mine.fake) == {}
+
+
+def disks(mine: Laptop) -> set[str]:
+    return {disk.category for disk in mine.fake.world.every("disk")}
+
+
+def test_where_the_usual_disk_is_not_sold_the_next_kind_is_launched_with(mine: Laptop) -> None:
+    """It is looked up before the launch: nothing is refused."""
+    mine.fake.world.disks_sold = {"cn-hangzhou-i": {"cloud_efficiency", "cloud_essd_entry"}}
+    assert mine.do(Goal.RUNNING) is None
+    assert disks(mine) == {"cloud_essd_entry"}
+    assert [c["action"] for c in mine.fake.world.log].count("RunInstances") == 1
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING) is None
+    assert disks(mine) == {"cloud_essd_entry"}
+
+
+def test_a_kind_of_disk_that_is_refused_all_the_same_is_followed_by_the_next(mine: Laptop) -> None:
+    """The listing has it, and the launch does not: the next is asked for under the same token, at once."""
+    code = "InvalidSystemDiskCategory.ValueNotSupported"
+    mine.fake.world.harm("RunInstances", code=code, message="Not sold here.", times=2)
+    assert mine.do(Goal.RUNNING) is None
+    assert disks(mine) == {"cloud_auto"}
+    assert len(mine.machines()) == 1
+
+
+def test_an_offer_says_which_disk_it_has_instead_and_what_that_changes(mine: Laptop) -> None:
+    want = Want(instance_type=offer().instance_type, regions=("cn-hangzhou",))
+    assert all("ESSD" not in one.why for one in mine.aliyun.offers(want))
+    mine.aliyun.account.recalled.drop("disks-")
+    mine.fake.world.disks_sold = {"cn-hangzhou-i": {"cloud_efficiency"}}
+    said = {one.zone: one.why for one in mine.aliyun.offers(want)}
+    assert (
+        "no ESSD PL1 disk there, but ultra disk (117.5 CNY a month ($16.79) less for 100 GiB)"
+        in said["cn-hangzhou-i"]
+    )
+    assert "ESSD" not in said["cn-hangzhou-j"]
+    [first] = [
+        o
+        for o in rank(want, mine.aliyun.offers(want)).offers
+        if o.zone == "cn-hangzhou-i" and o.market == "on-demand"
+    ]
+    assert "no ESSD PL1 disk there" in first.why, "whatever its rank"
+
+
+def test_where_it_is_not_known_which_disks_are_sold_the_usual_one_is_asked_for(mine: Laptop) -> None:
+    mine.fake.world.harm("DescribeAvailableResource", code="Forbidden.RAM", status=403, times=None)
+    assert mine.do(Goal.RUNNING) is None
+    assert disks(mine) == {"cloud_essd"}
 
 
 def test_a_stopped_machine_whose_stock_is_gone_is_saved_and_launched_elsewhere(mine: Laptop) -> None:

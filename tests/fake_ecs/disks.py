@@ -9,7 +9,17 @@ from tests.fake_ecs.laws import ECS, Answer, operation
 from tests.fake_ecs.wire import Call, Problem, second
 from tests.fake_ecs.world import Disk, Machine, World
 
-CATEGORIES = {"cloud_essd", "cloud_auto", "cloud_efficiency", "cloud_ssd", "cloud"}
+CATEGORIES = {"cloud_essd", "cloud_auto", "cloud_essd_entry", "cloud_efficiency", "cloud_ssd", "cloud"}
+
+
+def check(world: World, zone: str, asked: list[tuple[str, dict[str, Any]]]) -> None:
+    """Raises `Problem` for a category that the zone does not sell: nothing is made then."""
+    for kind, one in asked:
+        if str(one.get("Category") or "") not in world.disks_sold.get(zone, CATEGORIES):
+            raise Problem(
+                f"Invalid{'System' if kind == 'system' else 'Data'}DiskCategory.ValueNotSupported",
+                "The specified disk category is not supported.",
+            )
 
 
 def make(
@@ -24,11 +34,6 @@ def make(
 ) -> Disk:
     """A disk of a new machine, from a snapshot or empty. It has its machine's tags."""
     category = str(asked.get("Category") or "")
-    if category not in CATEGORIES:
-        raise Problem(
-            f"Invalid{'System' if kind == 'system' else 'Data'}DiskCategory.ValueNotSupported",
-            "The specified disk category is not supported.",
-        )
     region = world.region(machine.region)
     made = Disk(
         world.new_id("d"), machine.region, name=f"{machine.name}-{kind}", tags=dict(machine.tags),

@@ -88,6 +88,8 @@ def run_instances(world: World, call: Call) -> Answer:
             "QuotaExceed.AfterpayInstance",
             f"Living afterpay instances quota exceed, limited by user quota [{world.quota}].",
         )
+    disks.check(world, switch.zone, [("system", p.get("SystemDisk") or {})])
+    disks.check(world, switch.zone, [("data", one) for one in p.get("DataDisk") or ()])
     laws.dry_run(call)
     made = [
         _made(world, call, switch, image, groups=groups, release=release, size=size) for _ in range(there)

@@ -40,8 +40,16 @@ TYPES = {
 }
 #: Prices of a region, by cn-hangzhou's.
 LEVEL = {"cn-wulanchabu": 0.9, "cn-hongkong": 1.7, "us-west-1": 1.6}
-CATEGORIES = ("cloud_essd", "cloud_auto")
-DISK_CNY = {"cloud_essd": 0.0021, "cloud_auto": 0.0021}  # a GiB and hour
+CATEGORIES = {"cloud_essd", "cloud_auto"}
+DISK_CNY = {  # a GiB and hour
+    "cloud_essd": 0.0021, "cloud_auto": 0.0021, "cloud_essd_entry": 0.0007, "cloud_ssd": 0.0014,
+    "cloud_efficiency": 0.00049,
+}  # fmt: skip
+
+
+def disks_of(world: World, zone: str) -> set[str]:
+    """The categories of disk that a zone sells: all, where a test says nothing else."""
+    return world.disks_sold.get(zone, CATEGORIES)
 
 
 def on_demand(region: str, name: str) -> float:
@@ -163,7 +171,7 @@ def describe_available_resource(world: World, call: Call) -> Answer:
                     "Max": 2048,
                     "Unit": "GiB",
                 }
-                for c in CATEGORIES
+                for c in sorted(disks_of(world, zone))
             ]
         else:
             for name in [only] if only else TYPES:

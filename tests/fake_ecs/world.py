@@ -194,6 +194,7 @@ class World:
         self.discount = 1.0  # of the bill
         self.no_bill = ""  # the code with which the bill is refused
         self.price_days = 365.0  # so long ago spot prices are still told
+        self.disks_sold: dict[str, set[str]] = {}  # by zone, where it is not all categories
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
         self.left: dict[tuple[str, str, str], int] = {}  # machines of a pool, where they are numbered
         self.spoil: list[str] = []  # what goes wrong with the next images

@@ -62,6 +62,7 @@ class Offer(Value, frozen=True):
     price_time: float | None = None
     source: str = ""
     why: str = ""  # the reason it was chosen, if it was
+    note: str = ""  # what its owner should know of it beforehand, whatever its rank
     taken: bool = False  # a machine of one's own, whose GPU somebody uses now
     reservation: str = ""  # of capacity that the account pays for, whether or not it is used
     reserved_until: float = 0.0  # when that ends; 0: not before it is given up

@@ -144,7 +144,7 @@ def _why(
         reasons += _about_spot(offer, spot, band, usual)
     elif not offer.reserved_until:
         reasons.append("no interruption risk")
-    return f"{where}: {', '.join(reasons)}"
+    return f"{where}: {', '.join([*reasons, *filter(None, [offer.note])])}"
 
 
 def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: float | None) -> list[str]:

@@ -212,7 +212,8 @@ class SemiMarkov:
         tick, top = self.tick, len(self.lives) - 1
         asked: list[tuple[int, float, float, Zone]] = []  # those worth asking: number, age, price
         oldest = second = here_age = -1.0
-        here, prices, moves, down_age = -1, [], 0.0, inf
+        here, moves, down_age = -1, 0.0, inf
+        prices: list[float] = []
         ask, count, machine = asked.append, prices.append, situation.machine
         for n, zone in enumerate(zones):
             price, age = zone.usd_per_hour, zone.seconds

@@ -19,7 +19,7 @@ from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aliyun import instances, network, tags
+from hotdesk.providers.aliyun import disk_types, instances, network, tags
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.errors import GONE, code
@@ -60,10 +60,10 @@ def launch(
         place = network.find_place(account, order.region, offer.zone, cidr, who=who, now=now)
         groups = [place.group, _own_group(account, order.region, place.vpc, now)]
         base = find_base(account, _as_one(order, offer), image)
-
+        disks = disk_types.choices(account, order.region, offer.zone, offer.instance_type)
         request = partial(
             run_request, order, offer, base=base, vswitch=place.vswitch, groups=groups, user_data=user_data,
-            owner=owner, computer=who.name, role=account.settings.role, now=now,
+            owner=owner, computer=who.name, role=account.settings.role, now=now, disk=next(disks)[1],
         )  # fmt: skip
         made, lack = _as_many(account, order, offer, request)
         if lack is not None:
@@ -150,6 +150,7 @@ def run_request(
     computer: str,
     role: str,
     now: float,
+    disk: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The arguments of RunInstances: `count` machines, or as many of them as there are.
 
@@ -171,7 +172,7 @@ def run_request(
         version=hotdesk.__version__,
     )
     place = network.Place("", vswitch, "")
-    request = instances.run_request(_as_one(order, offer), base, place, user_data, role=role) | {
+    request = instances.run_request(_as_one(order, offer), base, place, user_data, disk=disk, role=role) | {
         "InstanceName": order.name,
         "ClientToken": hashlib.sha256(f"{order.token} {offer.key} {count}".encode()).hexdigest()[:32],
         "Amount": count,

@@ -13,7 +13,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
-from hotdesk.providers.aliyun import network, tags, times
+from hotdesk.providers.aliyun import disk_types, network, tags, times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.client import DATE
@@ -24,8 +24,6 @@ from hotdesk.providers.cloud.ids import qualified, split
 
 #: Minimum disk for a base image: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
-#: Explicit: the defaults depend on the type, changed in January 2026, and may charge for bursts of load.
-DISK = {"Category": "cloud_essd", "PerformanceLevel": "PL1"}
 BANDWIDTH_MBIT = 100  # paid by traffic, so the most that is allowed
 NO_IMAGE = "InvalidImageId.NotFound"
 USER = "ubuntu"  # made by our own user data, whatever the image
@@ -62,16 +60,24 @@ def launch(
             ),
             lambda: find_base(account, order, image),
         )
-        request = run_request(
-            order, base, place, user_data, owner=owner, computer=who.name, role=account.settings.role
-        )
-        try:
-            made = account.tell(offer.region, "RunInstances", **request)
-        except Refused as no:
-            if no.kind is Kind.MISMATCH:
-                return _earlier(account, order, no)
-            raise
-        return qualified(offer.region, made["InstanceIdSets"]["InstanceIdSet"][0])
+        lack: Refused | None = None
+        for _, disk in disk_types.choices(account, offer.region, offer.zone, offer.instance_type):
+            request = run_request(
+                order, base, place, user_data,
+                disk=disk, owner=owner, computer=who.name, role=account.settings.role,
+            )  # fmt: skip
+            try:
+                made = account.tell(offer.region, "RunInstances", **request)
+            except Refused as no:
+                if no.kind is Kind.MISMATCH:
+                    return _earlier(account, order, no)
+                if code(no) not in disk_types.NOT_SOLD:
+                    raise
+                lack = no  # a definite no has not used up the token
+                continue
+            return qualified(offer.region, made["InstanceIdSets"]["InstanceIdSet"][0])
+        assert lack is not None
+        raise lack
 
     try:
         return send(groups)
@@ -92,6 +98,7 @@ def run_request(
     place: network.Place,
     user_data: bytes,
     *,
+    disk: Mapping[str, Any] = disk_types.USUAL,
     owner: str = "",
     computer: str = "",
     role: str = "",
@@ -130,7 +137,7 @@ def run_request(
         "InstanceChargeType": "PostPaid",
         "InternetChargeType": "PayByTraffic",
         "InternetMaxBandwidthOut": BANDWIDTH_MBIT,
-        "SystemDisk": {**DISK, "Size": size},
+        "SystemDisk": {**disk, "Size": size},
         "HttpEndpoint": "enabled",
         "HttpTokens": "required",
         "UserData": base64.b64encode(user_data).decode(),
@@ -138,7 +145,7 @@ def run_request(
     }
     if base.more:  # made of the image's snapshots, by their devices
         request["DataDisk"] = [
-            {**DISK, "Device": d.device, "Size": d.size_gib, "DeleteWithInstance": True} for d in base.more
+            {**disk, "Device": d.device, "Size": d.size_gib, "DeleteWithInstance": True} for d in base.more
         ]
     if offer.market is Market.SPOT:
         # Its disk can become an image only while it belongs to its machine: an interruption must leave that.

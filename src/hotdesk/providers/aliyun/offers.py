@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import (
     InstanceType,
@@ -26,12 +28,13 @@ from hotdesk.core.model import Market, MarketChoice, Offer, Want
 from hotdesk.core.money import Amount, Money, per_hour
 from hotdesk.core.ports import Cache
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aliyun import hardware, prices
+from hotdesk.providers.aliyun import disk_types, hardware, prices
 from hotdesk.providers.aliyun.account import Account, ListPrice
 from hotdesk.providers.aliyun.settings import NAME
 from hotdesk.providers.cloud.kept import kept_answers
 
 MOST_TYPES = 12  # to ask prices of, in each region
+MOST_DISKS = 3  # of which it is asked which disks a zone sells for them
 SOURCE, SPOT_SOURCE = "DescribePrice", "DescribeSpotPriceHistory"
 
 
@@ -69,7 +72,8 @@ def find_offers(
         for o in offers
         if sold_there(wished, Place(NAME, o.region, o.zone), o.market, o.usd_per_hour, o.told_per_hour)
     ]
-    return sorted(fitting, key=lambda o: (o.usd_per_hour, o.market != Market.ON_DEMAND, o.key))
+    ordered = sorted(fitting, key=lambda o: (o.usd_per_hour, o.market != Market.ON_DEMAND, o.key))
+    return _with_disks(account, ordered, money)
 
 
 def _asked(want: Want) -> dict[str, Any]:
@@ -154,12 +158,26 @@ def _offer(
     source: str,
 ) -> Offer:
     why = f"{kind.instance_type} in {zone} {market} at {per_hour(usd, told)}"
-    if kind.scratch_gib:
-        why += "; its local disk is in no image, and it goes on costing while it is off"
-    return kind.offer(
+    note = "its local disk is in no image, and it goes on costing while it is off" if kind.scratch_gib else ""
+    offer = kind.offer(
         region=region, zone=zone, market=market, usd_per_hour=usd, told_per_hour=told, price_time=at,
-        source=source, why=why,
+        source=source, why=f"{why}; {note}" if note else why,
     )  # fmt: skip
+    return replace(offer, note=note) if note else offer
+
+
+def _with_disks(account: Account, offers: Sequence[Offer], money: Money) -> list[Offer]:
+    """The offers; of the first types, those in zones without the usual disk say what they have instead."""
+    first = list(dict.fromkeys((o.region, o.instance_type) for o in offers))[:MOST_DISKS]
+
+    def noted(offer: Offer) -> Offer:
+        if (offer.region, offer.instance_type) not in first:
+            return offer
+        said = disk_types.note(account, offer.region, offer.zone, offer.instance_type, money)
+        both = ", ".join(filter(None, [offer.note, said]))
+        return replace(offer, note=both, why=f"{offer.why}; {said}") if said else offer
+
+    return [noted(offer) for offer in offers]
 
 
 def stock(account: Account, region: str, market: Market) -> dict[str, list[str]]:
