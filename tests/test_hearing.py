@@ -271,8 +271,10 @@ def test_an_end_that_was_known_from_the_launch_is_heeded_like_a_notice(tmp_path:
     (tmp_path / "agent.py").write_text(source("agent"))
     ends = {"near": time.time() + 300, "far": time.time() + 3000}
     running = {}
+    (tmp_path / "other").mkdir()
     for name, at in ends.items():
-        told = {"HOTDESK_ENDS": f"{at:.0f}", "HOTDESK_HOMES": str(home), "HOTDESK_LIB": str(lib / name)}
+        own = home if name == "near" else tmp_path / "other"  # one that starts deletes what another noted
+        told = {"HOTDESK_ENDS": f"{at:.0f}", "HOTDESK_HOMES": str(own), "HOTDESK_LIB": str(lib / name)}
         told |= {
             "HOTDESK_IMDS": "http://127.0.0.1:9",
             "HOTDESK_TERMINALS": "/none",

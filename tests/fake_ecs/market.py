@@ -101,6 +101,7 @@ def describe_regions(world: World, call: Call) -> Answer:
                     "Status": "available",
                 }
                 for name in ZONES
+                if name not in world.closed
             ]
         }
     }

@@ -194,6 +194,7 @@ class World:
         self.discount = 1.0  # of the bill
         self.no_bill = ""  # the code with which the bill is refused
         self.price_days = 365.0  # so long ago spot prices are still told
+        self.closed: set[str] = set()  # regions that there are no more
         self.disks_sold: dict[str, set[str]] = {}  # by zone, where it is not all categories
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
         self.left: dict[tuple[str, str, str], int] = {}  # machines of a pool, where they are numbered
@@ -217,7 +218,7 @@ class World:
         return f"{prefix}-bp1{noise}{self._next:05d}"
 
     def region(self, name: str) -> Region:
-        if name not in ZONES:
+        if name not in ZONES or name in self.closed:
             raise Problem("InvalidRegionId.NotFound", "The specified RegionId does not exist.", 404)
         if name not in self.regions:
             from tests.fake_ecs.images import public_images

@@ -321,6 +321,7 @@ class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
     progress: float | None = None  # 0..1 of what is waited for
+    silent: bool = False  # the cloud gives no answer: nothing of the desk is on its way
 
     @property
     def key(self) -> str:

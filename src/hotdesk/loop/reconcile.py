@@ -14,7 +14,8 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hotdesk.core.errors import Busy, HotdeskError, Missing, NotAllowed, Overloaded, Unreachable
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import Busy, HotdeskError, Kind, Missing, NotAllowed, Overloaded, Unreachable
 from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
@@ -34,9 +35,11 @@ from hotdesk.core.steps import (
     Leave,
     Moving,
     Prove,
+    Refusal,
     Row,
     Start,
     Stop,
+    Unsure,
     Vacate,
     Wait,
 )
@@ -45,6 +48,9 @@ from hotdesk.loop.executor import Carry, Executor, longer, nothing_carries
 from hotdesk.state.store import Store
 
 SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
+#: For so long a command waits for a cloud that answers only that it cannot: an account that is throttled is
+#: let in again within minutes.
+SILENT_SECONDS = 1200.0
 PATIENCE = 5  # surveys that may fail in a row before a person is told
 PEEK_SECONDS = 120.0  # for so long one machine or image is polled between two surveys
 KNOCKS = 6  # for so many polls' time a machine that is being set up is logged into between two surveys
@@ -217,10 +223,12 @@ class Reconciler:
         """Tick until this desk's goal is reached or a person must choose; returns the last tick.
 
         `enough`: whether the rest may be left to the next one who looks, by what that tick has seen.
-        A cloud that is too busy is waited for, for as long as it takes. Raises `Busy` when somebody changes
-        the desk's goal meanwhile, and `Unreachable` when the cloud does not answer: the goal stands.
+        A cloud that is too busy is waited for. Raises `Busy` when somebody changes the desk's goal meanwhile,
+        and `Unreachable` when the cloud does not answer, or answers for `SILENT_SECONDS` that it cannot: the
+        goal stands.
         """
         failed = 0
+        silent_since: float | None = None
         while True:
             now_wanted = self.store.find(desk.name)
             if now_wanted is None or (now_wanted != desk and now_wanted.wish != desk.wish):
@@ -243,9 +251,33 @@ class Reconciler:
                 desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
             if tick.seconds is None or (desk.name in tick.seen and enough(tick.seen[desk.name])):
                 return tick
+            silent_since = self._silence(desk, tick, silent_since)
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
             self._peek(now_wanted, tick)
+
+    def _silence(self, desk: Desk, tick: Tick, since: float | None) -> float | None:
+        """Since when the cloud has told nothing of this desk; None if it does. Raises `Unreachable`."""
+        wait, now = tick.waits.get(desk.name), self.clock.now()
+        in_vain = bool(tick.rows) and all(
+            isinstance(row.outcome, Refusal | Unsure) and row.outcome.kind is Kind.THROTTLED
+            for row in tick.rows
+        )
+        if not in_vain and not (wait and wait.silent):
+            return None
+        since = now if since is None else since
+        if now - since < SILENT_SECONDS:
+            return since
+        said = wait.why if wait else tick.rows[-1].said
+        minutes = f"{(now - since) / 60:.0f} minutes"
+        raise _goal_stands(
+            Unreachable(
+                f"{cloud(desk.provider).label} has not been able to answer for {minutes}.",
+                f"{said.rstrip('.')}. Nothing was given up: what was asked of it is written down, and looked"
+                " for before it is asked again.",
+            ),
+            desk,
+        )
 
     def _peek(self, desk: Desk, tick: Tick) -> None:
         """Wait while what the desk waits for is still on its way, by asking about that alone.
@@ -330,7 +362,9 @@ class Reconciler:
                 survey = self.clouds.survey(name, now)
             except Overloaded as busy:  # it does answer, if only that: the verb goes on
                 times = self._put_off[name] = self._put_off.get(name, 0) + 1
-                unseen[name] = longer(Wait(seconds=0.0, why=busy.why), name, times, self.clock.now())
+                unseen[name] = longer(
+                    Wait(seconds=0.0, why=busy.why, silent=True), name, times, self.clock.now()
+                )
                 continue
             except (Missing, NotAllowed, Unreachable) as error:
                 errors.append(error)

@@ -81,13 +81,14 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         if seen.closed:
             what = f"Access to {regions} is denied. Whatever {desk.name} has there stays and is billed."
             return [Ask(what=what, why=seen.closed, fix=seen.closed_fix, kind=Kind.DENIED)]
-        return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer and may hold the desk")]
+        why = f"{regions} did not answer and may hold the desk"
+        return [Wait(seconds=seen.poll_seconds, why=why, silent=True)]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have just changed it")]
     if busy := past.too_busy(desk.since, now):
-        return [Wait(seconds=busy.until - now, why=busy.message)]
+        return [Wait(seconds=busy.until - now, why=busy.message, silent=True)]
 
     def again(other: Desk, seen: Seen) -> list[AnyStep]:
         return plan(other, seen, past, now)

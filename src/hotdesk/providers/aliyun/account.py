@@ -6,7 +6,7 @@ There is one client for all regions. Credentials are looked for once, at the fir
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
@@ -17,7 +17,8 @@ from hotdesk.providers.aliyun.client import Client
 from hotdesk.providers.aliyun.regions import HOME, REGIONS
 from hotdesk.providers.aliyun.settings import Settings
 from hotdesk.providers.aliyun.signing import Keys
-from hotdesk.providers.cloud.kept import Recalled
+from hotdesk.providers.cloud.kept import HOUR, Recalled
+from hotdesk.providers.cloud.regions import ON, why_closed
 from hotdesk.system import SystemClock
 
 #: Operations that take no region: it is that of the id, or of the address that is asked.
@@ -78,6 +79,22 @@ class Account:
     def regions(self) -> tuple[str, ...]:
         """The configured regions, else all that hotdesk knows."""
         return self.settings.regions or tuple(sorted(REGIONS.cities))
+
+    def why_closed(self, silent: Mapping[str, Exception]) -> tuple[str, str]:
+        """Why one of the regions that did not answer stays closed until a person changes something.
+
+        Asks once an hour, and only if one is silent.
+        """
+
+        def states() -> dict[str, str]:
+            key = f"states/{self.who}"
+            return self.recalled.of(key, HOUR, dict[str, str], self._states)  # type: ignore[no-any-return]
+
+        return why_closed(silent, states, label="Alibaba Cloud", switch_on="")
+
+    def _states(self) -> dict[str, str]:
+        told = self.ask(self.home, "DescribeRegions")
+        return {str(r["RegionId"]): ON for r in told["Regions"]["Region"]}
 
     def owner(self, cache: Cache | None, now: float) -> str:
         """The owner's name, which tags all resources, so that colleagues' desks are told apart.

@@ -146,11 +146,10 @@ class Aliyun:
         self._images = {
             qualified(one.region, str(raw["ImageId"])): raw for one in every for raw in one.images
         }
-        closed = next((e for e in unread.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         shown = surveying.survey(
             every,
             sorted(unread),
-            closed=(closed.message, closed.fix) if closed else ("", ""),
+            closed=self.account.why_closed(unread),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             owner=self._owner() if every or not unread else "",

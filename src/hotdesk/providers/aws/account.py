@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotdesk.core.clouds import Sent
@@ -19,7 +19,8 @@ from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.session import none_found, open_session
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.providers.cloud.kept import DAY, Recalled
+from hotdesk.providers.cloud.kept import DAY, HOUR, Recalled
+from hotdesk.providers.cloud.regions import OFF, ON, why_closed
 from hotdesk.system import SystemClock
 
 if TYPE_CHECKING:
@@ -160,6 +161,25 @@ class Account:
                 Filters=[{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
             )["Regions"]
         return tuple(sorted(r["RegionName"] for r in listed))
+
+    def why_closed(self, silent: Mapping[str, Exception]) -> tuple[str, str]:
+        """Why one of the regions that did not answer stays closed until a person changes something.
+
+        Asks once an hour, and only if one is silent.
+        """
+
+        def states() -> dict[str, str]:
+            key = f"states/{self.who}/{self.home}"
+            return self.recalled.of(key, HOUR, dict[str, str], self._states)  # type: ignore[no-any-return]
+
+        switch_on = "aws account enable-region --region-name {region}   # takes minutes; then the same again"
+        return why_closed(silent, states, label="AWS", switch_on=switch_on)
+
+    def _states(self) -> dict[str, str]:
+        with answers():
+            listed = self.ec2(self.home).describe_regions(AllRegions=True)["Regions"]
+        off = {"not-opted-in", "disabling", "disabled"}
+        return {r["RegionName"]: OFF if r.get("OptInStatus") in off else ON for r in listed}
 
     def known_regions(self) -> tuple[str, ...]:
         """The last result of `regions()` in this process, without a request."""

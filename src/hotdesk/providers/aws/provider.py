@@ -150,12 +150,10 @@ class Aws:
         for region in found:
             region.paid = paid(self.account, region)
         silent = dict(unread)
-        # A denied region stays denied until a person changes something.
-        closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         shown = surveying.survey(
             found,
             sorted(silent),
-            closed=(closed.message, closed.fix) if closed else ("", ""),
+            closed=self.account.why_closed(silent),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             owner=me,

@@ -8,6 +8,7 @@ questions are many.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from functools import partial
@@ -163,6 +164,33 @@ def look(
     told |= {region: held for region, (_, held) in kept.items()}
     empty = {region for region in regions if told[region] is None or told[region] is False}
     return {r: told[r] for r in regions if r not in silent and r not in empty}, unread
+
+
+#: What `why_closed` is told of a region.
+ON, OFF = "on", "off"
+
+
+def why_closed(
+    silent: Mapping[str, Exception], states: Callable[[], Mapping[str, str]], *, label: str, switch_on: str
+) -> tuple[str, str]:
+    """Why a region that does not answer never will, before a person does something, and what that is.
+
+    ("", "") where it may answer later. `states`: ON or OFF by each region that the cloud lists; asked only if
+    one is silent. `switch_on`: a command, with the region put in, that switches one on.
+    """
+    asked = [r for r, e in silent.items() if not (isinstance(e, Refused) and e.kind is Kind.THROTTLED)]
+    told: Mapping[str, str] = {}
+    with contextlib.suppress(Exception):  # the cloud may not answer this either
+        told = states() if asked else {}
+    for region in sorted(asked) if told else ():
+        if region not in told:
+            why = f"{label} has no region {region} any more: nothing there can be seen, saved or deleted."
+            return why, f"ask {label}'s support what became of it; elsewhere: hotdesk up another-name"
+        if told[region] == OFF:
+            why = f"{region} is switched off for this account: nobody is let in, and what runs there runs on."
+            return why, switch_on.format(region=region)
+    denied = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
+    return (denied.message, denied.fix) if denied else ("", "")
 
 
 def named(known: Sequence[str], places: Sequence[str], again: str) -> list[str]:
