@@ -1,6 +1,5 @@
 """How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
 
-`--soak MINUTES` also leaves the page open so long, while ten desks change each second, and prints what grows.
 `--aws` prints only the memory with three desks in a fake AWS, which is surveyed while five browsers look.
 `--beside ADDRESS` visits another page by turns with ours, such as a prototype, and prints the ratio.
 
@@ -101,7 +100,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--aws", action="store_true")
-    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--beside", default="", metavar="ADDRESS")
     asked = parser.parse_args()
     if asked.aws:
@@ -116,8 +114,6 @@ def main() -> None:
         print(f"{'it answers after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
         try:
             measured(web, state, asked.visits, asked.beside)
-            if asked.soak:
-                soaked(web, state, asked.soak)
         finally:
             web.end()
     size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt")
@@ -260,34 +256,6 @@ def print_changes(state: Path, page: Page) -> None:
     if desks:
         size = statistics.median(len(text.encode()) / len(json.loads(text)["desks"]) for text in desks)
         print(f"{'a change of a desk, on the wire':40} {size:7.0f} bytes (target 1000)")
-
-
-def soaked(web: Web, state: Path, minutes: float) -> None:
-    """The page on its busiest view, open for so long, while ten desks a second change."""
-    with browser() as chosen:
-        context = chosen.new_context(bypass_csp=True)
-        page = context.new_page()
-        page.goto(web.link_again())
-        page.wait_for_selector(".card")
-        session = context.new_cdp_session(page)
-        session.send("Performance.enable")
-
-        def sizes() -> tuple[float, float, float]:
-            session.send("HeapProfiler.collectGarbage")
-            told = {m["name"]: float(m["value"]) for m in session.send("Performance.getMetrics")["metrics"]}
-            return memory(web.process.pid), told["JSHeapUsedSize"] / 2**20, told["Nodes"]
-
-        names = ("memory of the server, MB", "heap of the page, MB", "nodes of the page")
-        found: list[tuple[float, float, float]] = []
-
-        def stay() -> None:
-            for _ in range(6):
-                page.wait_for_timeout(minutes * 10_000)
-                found.append(sizes())
-
-        with_changes(state, stay)
-        for n, name in enumerate(names):
-            print(f"{f'{minutes:g} minutes: {name}':40} " + " ".join(f"{one[n]:.1f}" for one in found))
 
 
 def worked(page: Page, call: Callable[[], T]) -> tuple[T, float]:

@@ -144,12 +144,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
         </div>
       )}
       {up && <Working desk={desk.name} />}
-      {mine.length > 0 && (
-        <details>
-          <summary>{t("Journal")}</summary>
-          <ol class="journal">{mine.slice(-30).reverse().map((row) => <Past key={row.id} row={row} />)}</ol>
-        </details>
-      )}
+      {mine.length > 0 && <Journal rows={mine} />}
     </section>
   );
 }
@@ -169,6 +164,17 @@ function Past({ row }: { row: Row }): JSX.Element {
         <small>{row.message || row.why}</small>
       </div>
     </li>
+  );
+}
+
+/** What was done, the latest first; drawn while somebody reads it. */
+function Journal({ rows }: { rows: Row[] }): JSX.Element {
+  const [open, set] = useState(false);
+  return (
+    <details onToggle={(event) => set(event.currentTarget.open)}>
+      <summary>{t("Journal")}</summary>
+      {open && <ol class="journal">{rows.slice(-30).reverse().map((row) => <Past key={row.id} row={row} />)}</ol>}
+    </details>
   );
 }
 
