@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import signal
@@ -22,7 +23,9 @@ from typing import Any
 import psutil
 import pytest
 
+from hotdesk.connect import idleness
 from hotdesk.core.model import Instance
+from hotdesk.core.ports import Idle
 from hotdesk.guest import idle
 from hotdesk.guest.idle import Watch
 from tests.conftest import Command
@@ -482,6 +485,32 @@ def test_what_ends_work_warns_first_and_says_what_it_ended(
     assert watch.turn(1000 + 3601).endswith("; python train.py runs in a terminal")
 
 
+def test_what_it_sees_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "RUN", str(tmp_path / "run"))
+    watch = Watch([str(tmp_path)], now=1000.0, proc=str(tmp_path))
+    assert watch.turn(1060.0) == "", "no limit applies"
+    idle._keep(watch)
+    line = subprocess.run(
+        ["sh", "-c", idleness.ASK],
+        env={**os.environ, "HOTDESK_RUN": str(tmp_path / "run")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    told = idleness.read(line)
+    assert told is not None
+    assert told.seconds == 60.0
+    assert told.age_seconds > 1e9, "by the clock of who is asked"
+
+
+@pytest.mark.parametrize("line", ["", "worked  1700000000", "worked 1 2", "worked x 2 3", "worked 1 2 3 4"])
+def test_what_no_watch_has_said_is_not_known(line: str) -> None:
+    assert idleness.read(line) is None
+    assert idleness.read("worked 40 100 130") == Idle(seconds=60, age_seconds=30)
+    assert idleness.read("worked 100 40 30") == Idle(seconds=0), "a clock that was set back"
+    assert Idle.read(5, 0, 9) is None
+
+
 def test_a_machine_that_slept_past_its_end_warns_before_it_acts(tmp_path: Path) -> None:
     told(tmp_path, "leave", '{"lease_seconds": 3600}', 1000)
     watch = Watch([str(tmp_path)], mark="nobody", now=1000.0)
@@ -519,11 +548,23 @@ def test_an_idle_desk_parks_itself_and_comes_back(hotdesk: Command, tmp_path: Pa
     up = hotdesk("up", "blue", "--idle", "never", HOTDESK_LOOK_SECONDS="0.5")
     assert up.returncode == 0, up.stderr
     assert hotdesk("ssh", "blue", "--", "echo precious > work.txt; sync").returncode == 0
+
+    def idle_seconds(*words: str) -> float:
+        found = json.loads(hotdesk(*words, "--json").stdout)
+        one = found if isinstance(found, dict) else found[0]
+        assert one["idle_at"] is None or abs(time.time() - one["idle_at"]) < 60
+        return float(one["idle_seconds"] or 0)
+
+    wait_for(lambda: idle_seconds("ls") > 0, 60)  # that is known where no limit ends it, too
+    assert "never parks by itself" in hotdesk("show", "blue").stdout
     assert hotdesk("stay", "blue", "1h").returncode == 0
     assert hotdesk("up", "blue", "--idle", "0.1").returncode == 0
     time.sleep(9)
     [row] = json.loads(hotdesk("ls", "--json").stdout)
     assert (row["phase"], row["idle"]) == ("ready", "0.1 min")
+    wait_for(lambda: idle_seconds("ls") > 4, 60)
+    assert re.search(r"idle +(for \d+ s|no), parks after 0.1 min", hotdesk("show", "blue").stdout)
+    assert re.search(r"(\d+ s|no) \(0.1 min\)", hotdesk("ls").stdout)  # at half a second, a login is work
     assert hotdesk("stay", "blue", "--off").returncode == 0
 
     def phase() -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
@@ -17,6 +21,7 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 pytest.importorskip("wsproto", reason="the extra web is not installed")
 
 from tests.conftest import Command
+from tests.light.desk import light_cloud
 from tests.test_web_page import LATE, card
 from tests.web_rig import Complaints, browser, looking, web
 
@@ -147,6 +152,46 @@ def test_what_asks_the_clouds_is_killed_and_another_looks(
                 os.kill(int(pid), signal.SIGKILL)
         assert hotdesk("park", "blue").returncode == 0
         card(page, "blue", "parked")
+
+
+def test_a_rented_desk_tells_how_long_it_has_been_idle(
+    hotdesk: Command, chrome: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Its watch looks, and the page hears of it over one connection, as any door does then; 2. the watch
+    has not looked for long: the page says since when it is not known; 3. the page ends, and listens no more.
+    """
+    with light_cloud(tmp_path, monkeypatch):
+        assert hotdesk("up", "red", "--type", "t3.medium", "--idle", "45m").returncode == 0
+        folder = hotdesk("ssh", "red", "--", 'mkdir -p "$HOTDESK_RUN"; echo "$HOTDESK_RUN"').stdout.strip()
+        code = (
+            "import time\n"
+            "from hotdesk.guest import idle\n"
+            "watch = idle.Watch([], now=time.time() - 720)\n"
+            "watch.looked_at = time.time()\n"
+            "idle._keep(watch)"
+        )
+        environment = {**os.environ, "HOTDESK_RUN": folder}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        with web() as served, looking(chrome, tmp_path, width=1280) as page:
+            page.clock.install()
+            page.goto(served.link)
+            page.wait_for_selector(
+                "dl div:has(dt:text-is('Idle')):has-text('12 min · parks after 45 min')", timeout=LATE
+            )
+            [row] = json.loads(hotdesk("ls", "--json").stdout)
+            assert row["idle_seconds"] == pytest.approx(720, abs=30)
+            assert json.loads(hotdesk("show", "red", "--json").stdout)["idle_seconds"] == row["idle_seconds"]
+            listening = [
+                p
+                for p in psutil.Process(served.process.pid).children(recursive=True)
+                if "worked" in " ".join(p.cmdline())
+            ]
+            assert len(listening) == 1
+            page.clock.fast_forward("05:00")
+            page.wait_for_selector("dl div:has(dt:text-is('Idle')):has-text('not known since')", timeout=LATE)
+        psutil.wait_procs(listening, 60)
+        assert not any(p.is_running() for p in listening)
+        assert hotdesk("down", "red", "--yes").returncode == 0
 
 
 def test_what_is_left_over_is_cleaned_with_one_click(

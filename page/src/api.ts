@@ -8,7 +8,7 @@ export interface Desk {
   name: string; goal: string; phase: string; provider: string; region: string; zone: string; instance_type: string;
   market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
   usd_per_month: number; told_per_month: Amount | null; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
-  why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
+  why: string; holder: string; idle: string; idle_seconds: number | null; idle_at: number | null; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
   told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null; forwards: Port[];
   limits: { idle_minutes: number; lease_hours: number; stop_at: number } | null;
 }

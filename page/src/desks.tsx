@@ -112,7 +112,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
         <Fact name={t("Where")}>{desk.zone === "here" || (!desk.zone && desk.region === desk.provider) ? t("this computer") : [desk.provider, desk.zone || desk.region].filter(Boolean).join(" · ")}</Fact>
         {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{desk.cost_told?.text ?? usd(desk.cost_usd)}</Fact>}
         {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{perMonth(desk.usd_per_month, desk.told_per_month)}</Fact>}
-        {up && limits && limits.idle_minutes > 0 && <Fact name={t("Parks when idle for")}>{length(limits.idle_minutes * 60)}</Fact>}
+        {up && limits && <Fact name={t("Idle")}>{idleWords(desk, limits.idle_minutes, now)}</Fact>}
         {up && limits && limits.lease_hours > 0 && <Fact name={t("Lease")}>{length(limits.lease_hours * 3600)}</Fact>}
         {up && limits && limits.stop_at > 0 && <Fact name={t("Shuts down")}>{t("in {0}", length(limits.stop_at - now))}</Fact>}
         {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
@@ -147,6 +147,15 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
       {mine.length > 0 && <Journal rows={mine} />}
     </section>
   );
+}
+
+const OLD = 120; // seconds: the watch at a desk looks twice a minute
+
+/** For how long nothing has worked at a desk, as it last told, and its limit. */
+function idleWords({ idle_seconds: seconds, idle_at: at }: Desk, limit: number, now: number): string {
+  const told = seconds === null ? t("not known") : seconds === 0 ? t("not idle") : length(seconds);
+  const old = at !== null && now - at > OLD && t("not known since {0}", clock(at));
+  return [told, old, limit > 0 ? t("parks after {0}", length(limit * 60)) : t("never parks by itself")].filter(Boolean).join(" · ");
 }
 
 function Fact({ name, children }: { name: string; children: preact.ComponentChildren }): JSX.Element {

@@ -48,7 +48,7 @@ const zh = {
   "There is no desk yet. A desk is a machine with your files, Jupyter and a terminal: open it when you need it, leave when you are done, lose nothing.":
     "还没有工位。工位是一台带有您的文件、Jupyter 和终端的机器：需要时打开，用完就走，什么都不会丢。",
   "Looking…": "正在查看…", "Other people's in the same account, left alone": "同一账号中其他人的，不会动它们", "Process {0} watches over them": "进程 {0} 正在看护它们",
-  "not known since {0}": "自 {0} 起未知", Machine: "机器", "Cost so far": "已花费", Storage: "存储", "Parks when idle for": "空闲后停放", Lease: "租约", "Shuts down": "关机时间", "Last image": "最近镜像",
+  "not known since {0}": "自 {0} 起未知", Machine: "机器", "Cost so far": "已花费", Storage: "存储", Idle: "空闲", "not known": "未知", "not idle": "正在使用", "parks after {0}": "{0}后停放", "never parks by itself": "不会自动停放", Lease: "租约", "Shuts down": "关机时间", "Last image": "最近镜像",
   "It is off and still costs {0}: park it.": "它已关机但仍在计费 {0}：请停放它。",
   "It was to be {0}, and nobody works on that now. This goes on with it:": "目标是“{0}”，但现在没有进程在处理。用它继续：", gone: "删除",
   "Its machine has ended itself; what is left is being parked.": "机器已自行结束，剩余内容正在停放。",

@@ -41,6 +41,7 @@ def environment(volume: Path, mark: str) -> dict[str, str]:
         "USER": "ubuntu",
         "LANG": "C.UTF-8",
         "TMUX_TMPDIR": f"/tmp/hdl-{mark}",
+        "HOTDESK_RUN": str(volume / "run"),
         MARK: mark,
     }
 

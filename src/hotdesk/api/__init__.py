@@ -414,6 +414,7 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
             return view
         remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
         remarks += data.remarks(s.state, s.config, desk.name, lambda: s.views.proven(desk))
+        view = s.views.idle(desk, view)  # its agent was asked
         return replace(view, remarks=remarks, stays_seconds=s.staying.stays(desk))
 
     def top(self, name: str | None = None, *, job: int | None = None) -> list[Top]:

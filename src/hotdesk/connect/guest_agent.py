@@ -8,10 +8,10 @@ import subprocess
 
 import msgspec
 
-from hotdesk.connect import ssh
+from hotdesk.connect import idleness, ssh
 from hotdesk.core import wire
 from hotdesk.core.findings import Remark
-from hotdesk.core.ports import Access
+from hotdesk.core.ports import Access, Idle
 from hotdesk.core.sizing.gpu import a_gpu
 
 _SECONDS = 60.0
@@ -76,6 +76,7 @@ class Report(msgspec.Struct, frozen=True):
     idle: str = "active"  # what the service that ends an idle machine is doing
     python: str = ""  # the machine's Python version, where it cannot run that service's program
     now: float | None = None  # the desk's clock
+    idle_for: Idle | None = None
 
 
 #: The state of the idle watch (which may take some seconds to start), whether its program runs at all
@@ -86,7 +87,7 @@ _ASK = (
     "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
     "python3 /opt/hotdesk/idle.py >/dev/null 2>&1; "
     '[ $? = 2 ] && echo "idle $s" || echo "idle $s $(python3 -V 2>&1)"; fi; '
-    "date +now=%s; "
+    f"date +now=%s; {idleness.ASK}; "
     'tail -n 50 ~/.hotdesk/warned 2>/dev/null | while read -r w; do echo "warned $w"; done; '
     "exec python3 /opt/hotdesk/agent.py report'"
 )
@@ -128,7 +129,8 @@ def read(stdout: bytes, status: int, here: bool) -> Report | None:
         return None
     warned = [event for line in lines if (event := _warning(line))]
     now = next((float(line[4:]) for line in lines if re.fullmatch(r"now=\d{1,12}", line)), None)
-    return msgspec.structs.replace(said, events=[*said.events, *warned], now=now)
+    idle_for = next((found for line in lines if (found := idleness.read(line))), None)
+    return msgspec.structs.replace(said, events=[*said.events, *warned], now=now, idle_for=idle_for)
 
 
 def _warning(line: str) -> Event | None:

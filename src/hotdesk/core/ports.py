@@ -294,6 +294,29 @@ class Releaser(Protocol):
         ...
 
 
+class Idle(Value, frozen=True):
+    """How long nothing has worked at a desk, as the watch there saw it at its last look (guest/idle.py)."""
+
+    seconds: float
+    age_seconds: float = 0.0  # since that look
+
+    @classmethod
+    def read(cls, worked_at: float, looked_at: float, now: float) -> Idle | None:
+        """From times of one clock; None where nobody has looked yet."""
+        if not looked_at:
+            return None
+        return cls(seconds=max(0.0, looked_at - worked_at), age_seconds=max(0.0, now - looked_at))
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """Optional: a survey shows too how long nothing has worked at a machine; others are asked over ssh."""
+
+    def idle(self, machine_id: str) -> Idle | None:
+        """As of the last survey; None where that is not known."""
+        ...
+
+
 @runtime_checkable
 class Concurrent(Protocol):
     """Optional: accepts calls for several desks concurrently."""

@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from hotdesk.guest.working import LOOK_SECONDS, TYPES, Work
+from hotdesk.guest.working import LOOK_SECONDS, RUN, TYPES, Work
 
 WARN_SECONDS = 300.0
 IDLE_MINUTES = 60.0  # default for a rented machine
@@ -84,10 +84,10 @@ class Watch(Work):
     def turn(self, now: float | None = None) -> str:
         """Check once, and warn if the end is near; return the reason to end now, or ""."""
         now = time.time() if now is None else now
-        due = self.due(now)
-        if due is None and not self._note:
-            return ""  # no limit applies, so there is nothing to check
-        works = [work for work in self.look(now) if work != TYPES]
+        limited = self.due(now) is not None or bool(self._note)
+        works = [work for work in self.look(now, gpu=limited or not self.mark) if work != TYPES]
+        if not limited:
+            return ""
         due = self.due(now)
         if due and now >= due[0] and self._warned:  # never without a warning: else at the next check
             self._unwarn()
@@ -149,6 +149,15 @@ def _append(home: str, name: str, text: str) -> None:
         os.close(folder)
 
 
+def _keep(watch: Watch) -> None:
+    """Write down when work was last seen, and looked for: hotdesk shows it."""
+    with contextlib.suppress(OSError):
+        os.makedirs(RUN, exist_ok=True)
+        with open(f"{RUN}/worked.new", "w") as file:
+            file.write(f"{watch.worked_at:.0f} {watch.looked_at:.0f}\n")
+        os.replace(f"{RUN}/worked.new", f"{RUN}/worked")
+
+
 def homes() -> list[str]:
     """The home folders of the machine's users."""
     return sorted({p.pw_dir for p in pwd.getpwall() if 1000 <= p.pw_uid < 60000 and os.path.isdir(p.pw_dir)})
@@ -162,6 +171,7 @@ def main(words: list[str]) -> int:
         print(json.dumps({"works": watch.look(), "due": watch.due()}))
     elif words == ["run"]:
         while not (reason := watch.turn()):
+            _keep(watch)
             time.sleep(LOOK_SECONDS)
         print(f"hotdesk: {reason}", flush=True)
         subprocess.run(["shutdown", "-h", "now", f"hotdesk: {reason}"], check=False)

@@ -32,7 +32,8 @@ LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))
 CPU_SHARE = 0.05  # of one core, all processes of the desk together
 BYTES_PER_SECOND = 20_000.0  # written and read by them; an inactive browser tab causes less than 2 kB/s
 NET_BYTES_PER_SECOND = 50_000.0  # of a rented machine as a whole
-DRIVER = os.environ.get("HOTDESK_RUN", "/run/hotdesk") + "/driver.json"  # how far driver.py is
+RUN = os.environ.get("HOTDESK_RUN", "/run/hotdesk")
+DRIVER = RUN + "/driver.json"  # how far driver.py is
 GPU_PERCENT = 5.0
 STARTING_SECONDS = 180.0  # of a kernel
 TYPES = "somebody types"
@@ -81,26 +82,26 @@ class Work:
         self.homes, self.mark, self.runtime, self.proc = homes, mark, runtime, proc
         self.began = time.time() if now is None else now
         self.worked_at = self.began  # when work was last seen
-        self._looked_at = 0.0
+        self.looked_at = 0.0
         self._mine: dict[tuple[int, str], bool] = {}  # by process and its start
         self.there: dict[tuple[int, str], Process] = {}
         self.prompts: set[int] = set()  # processes in the foreground of a terminal that are no work
         self._net = 0.0
         self._kernels: dict[str, str] = {}
 
-    def look(self, now: float | None = None) -> list[str]:
-        """Describe the work going on now; empty without any."""
+    def look(self, now: float | None = None, gpu: bool = True) -> list[str]:
+        """Describe the work going on now; empty without any. Asking GPUs wakes them."""
         now = time.time() if now is None else now
         # A clock that was set back must not keep a desk up for that long.
         self.began, self.worked_at = min(self.began, now), min(self.worked_at, now)
-        seconds = now - self._looked_at if self._looked_at else 0.0
-        found = [*self._processes(seconds), *self._kernels_at_work(now), *self._gpu()]
+        seconds = now - self.looked_at if self.looked_at else 0.0
+        found = [*self._processes(seconds), *self._kernels_at_work(now), *(self._gpu() if gpu else ())]
         if not self.mark:
             if (rate := self._network(seconds)) > NET_BYTES_PER_SECOND:
                 found.append(f"{rate / 1000:.0f} kB/s over the network")
             found += self._driver()
         found += self._typing(now)
-        self._looked_at = now
+        self.looked_at = now
         if found:
             self.worked_at = now
         return found

@@ -12,6 +12,7 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Remark
 from hotdesk.core.model import Desk
 from hotdesk.core.steps import Row, Told
+from hotdesk.services import idle_times
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class GuestEvents:
         name = access.desk
         if (said := self._heard.get(name)) is None:
             return
+        if said.idle_for:
+            idle_times.keep(self.store, name, said.idle_for, self.clock.now())
         desk = self.store.desk(name)
         known = self.store.past(desk).last
         new = [

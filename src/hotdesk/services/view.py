@@ -14,11 +14,13 @@ from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused, Unreachabl
 from hotdesk.core.findings import Remark
 from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.lifecycle.descent import described, machine_of, own
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.shutdown import left, powered
 from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Stored, Value
 from hotdesk.core.money import Amount, in_same
-from hotdesk.core.ports import Access, Clock
+from hotdesk.core.ports import Access, Clock, Watched
 from hotdesk.loop.clouds import Clouds
+from hotdesk.services import idle_times
 from hotdesk.services.explain import question_of
 from hotdesk.services.limits import idle_words
 from hotdesk.services.spent import Spent
@@ -62,6 +64,8 @@ class View(Value, frozen=True, omit_defaults=False):
     holder: str = ""  # the process that acts on it now
     since: float = 0.0  # its machine runs, by its cloud's clock; without one: its goal is what it is
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    idle_seconds: float | None = None  # nothing has worked there for so long, as was last known; None: never
+    idle_at: float | None = None  # when that was known, by this computer's clock
     released_at: float = 0.0  # when its cloud deletes the machine, unless that is put off; 0: never
     ends_at: float = 0.0  # when its cloud ends the machine in any case; 0: no time is known
     open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
@@ -90,6 +94,7 @@ def view_of(
     holder: str,
     idle: str,
     left: bool,
+    idle_known: idle_times.Known | None = None,
 ) -> View:
     """A desk's row and what is seen of it. `access`: how to reach its machine, when it can be reached."""
     machine, image = seen.live, seen.newest
@@ -123,6 +128,8 @@ def view_of(
         holder=holder,
         since=(machine.started_at if machine and powered(machine) else 0.0) or desk.since,
         idle=idle,
+        idle_seconds=idle_known.seconds if idle_known else None,
+        idle_at=idle_known.at if idle_known else None,
         released_at=machine.released_at if machine else 0.0,
         ends_at=machine.ends_at if machine else 0.0,
         open_to=machine.open_to if machine and desk.public and powered(machine) else (),
@@ -209,7 +216,29 @@ class Views:
             holder=self.store.holder(desk.name),
             idle=idle_words(desk, self.clock.now()),
             left=left(desk, seen, past) is not None,
+            idle_known=self._idle(desk, machine, past) if access and machine else None,
         )
+
+    def idle(self, desk: Desk, view: View) -> View:
+        """The view, with what was heard of its idle time since."""
+        heard = self._heard(desk, self.store.past(desk))
+        if heard is None or (view.idle_at or 0.0) >= heard.at:
+            return view
+        return msgspec.structs.replace(view, idle_seconds=heard.seconds, idle_at=heard.at)
+
+    def _idle(self, desk: Desk, machine: Instance, past: Past) -> idle_times.Known | None:
+        """How long nothing has worked at a desk that runs."""
+        provider = self.clouds.provider(desk.provider)
+        if isinstance(provider, Watched):
+            return idle_times.surveyed(provider, machine.id, self.clock.now())
+        return self._heard(desk, past)
+
+    def _heard(self, desk: Desk, past: Past) -> idle_times.Known | None:
+        return idle_times.heard(self.store, desk.name, past.proof.at if past.proof else desk.created_at)
+
+    def reached(self) -> dict[str, Access]:
+        """The rented desks that ran at the last look, and how to reach them."""
+        return {name: access for name, access in self._reached.items() if not access.supervised}
 
     def all(self, desks: list[Desk]) -> list[View]:
         """Views of these desks, then of those only other computers know; one survey per cloud in use."""

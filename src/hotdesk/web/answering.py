@@ -19,6 +19,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.steps import Row, Wait
 from hotdesk.parallel import aside
+from hotdesk.services.idle_times import Following
 from hotdesk.web import amounts
 from hotdesk.web.asking import (
     DEFECT,
@@ -70,6 +71,7 @@ class Here:
     def __init__(self, state: Path) -> None:
         self.state = state
         self._desks: Hotdesk | None = None
+        self.idle = Following(state)
 
     def ask(self, name: str, said: bytes = b"{}", hear: Hear = lambda told: None) -> Reply:
         if name == LOOK:
@@ -120,6 +122,7 @@ class Here:
         )
 
     def rest(self) -> None:
+        self.idle.end()
         if self._desks is not None:
             self._desks.close()
             self._desks = None
@@ -128,6 +131,7 @@ class Here:
         try:
             self._desks = self._desks or Hotdesk(self.state)
             views, clouds = self._desks.ls(), self._desks.services.clouds
+            self.idle.these(self._desks.services.views.reached())
             polls = [look.poll_seconds for look in clouds.looks.values()]
             look = Look(views=tuple(views), others=clouds.others(), poll_seconds=max(polls, default=0.0))
             return OK, msgspec.json.encode({"answer": look})
@@ -164,6 +168,7 @@ def main(state: Path, line: socket.socket) -> None:
             number, name, said = msgspec.json.decode(asked, type=tuple[int, str, msgspec.Raw])
             one = partial(reply, number, name, bytes(said))
             looks.put(one) if name in {LOOK, REST} else aside(one)
+    here.idle.end()
     os._exit(0)  # as the server itself does: nothing is waited for, and what was begun is in the journal
 
 

@@ -14,6 +14,7 @@ from hotdesk.services.view import View
 if TYPE_CHECKING:
     from hotdesk.services.sweep_view import SweepView
 
+OLD_SECONDS = 120.0  # after which an idle time is told with its time alone: the watch looks twice a minute
 _MARKS = {
     "ready": ("●", "green"),
     "pending": ("◐", "yellow"),
@@ -81,7 +82,7 @@ def command(as_json: bool) -> None:
                 + ("*" if view.price_time else ""),
                 str(view.cost_told or f"{view.cost_usd:.2f}"),
                 "" if view.elsewhere else render.duration(now - view.since, 1),
-                "?" if view.elsewhere else view.idle,
+                "?" if view.elsewhere else idle_words(view, now),
                 render.style(_next(view), "cyan"),
             ]
         )
@@ -111,6 +112,14 @@ def together(views: Sequence[View]) -> str:
     usd, others = sums((v.usd_per_hour, v.told_per_hour) for v in views)
     words = [render.per_hour(0.0, told) for told in others]
     return " and ".join([render.per_hour(usd), *words] if usd or not words else words)
+
+
+def idle_words(view: View, now: float) -> str:
+    """For how long nothing has worked at a desk, where that is known now, and its limits."""
+    if view.idle_seconds is None or now - (view.idle_at or 0.0) > OLD_SECONDS:
+        return view.idle
+    told = render.duration(view.idle_seconds, 1) if view.idle_seconds else "no"
+    return f"{told} ({view.idle})"
 
 
 def place(view: View) -> str:

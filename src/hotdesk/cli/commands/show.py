@@ -7,8 +7,10 @@ import click
 from hotdesk.cli.commands import ls
 from hotdesk.cli.commands.log import line
 from hotdesk.cli.ui import options, render
+from hotdesk.core.model import Desk
 from hotdesk.services import forms
 from hotdesk.services.limits import limits_words
+from hotdesk.services.view import View
 
 
 @click.command()
@@ -42,6 +44,7 @@ def command(name: str | None, as_json: bool) -> None:
         else "",
         "running": f"for {render.duration(now - view.since)}" if view.phase == "ready" else "",
         **(limits_words(desk, now) if desk else {}),
+        **({"idle": idle(view, desk, now)} if desk and view.idle_seconds is not None else {}),
         "released": f"{render.moment(view.released_at)}, with its disk, unless its lease is renewed"
         if view.released_at
         else "",
@@ -66,3 +69,12 @@ def command(name: str | None, as_json: bool) -> None:
             render.echo(begin + text if key == "ssh" else render.hanging(begin, text))  # a line to paste
     for r in rows:
         render.echo(line(r))
+
+
+def idle(view: View, desk: Desk, now: float) -> str:
+    """For how long nothing has worked at a desk, as it last told, and its limit."""
+    seconds, at = view.idle_seconds or 0.0, view.idle_at or 0.0
+    told = f"for {render.duration(seconds)}" if seconds else "no"
+    old = f" (not known since {render.moment(at)})" if now - at > ls.OLD_SECONDS else ""
+    limit = limits_words(desk, now)["idle"]
+    return f"{told}{old}, {'never parks by itself' if limit == 'never' else f'parks after {limit}'}"

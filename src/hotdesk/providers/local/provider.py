@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, Copied, KeyRing, OnProgress, Part
+from hotdesk.core.ports import Access, Copied, Idle, KeyRing, OnProgress, Part
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -127,6 +127,10 @@ class Local:
             supervised=True,
             home=str(self.folders.disks / machine.order.desk / "home"),
         )
+
+    def idle(self, machine_id: str) -> Idle | None:
+        run = looking.machine_now(self.folders, machine_id)[3]
+        return Idle.read(run.worked_at, run.looked_at, clock.wall()) if run else None
 
     # ---- machines --------------------------------------------------------------------------------
 

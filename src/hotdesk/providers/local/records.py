@@ -67,6 +67,8 @@ class Run(Value, frozen=True):
     progress: float | None = None
     reason: str = ""
     fix: str = ""  # what its owner must do before the next start, if anything
+    worked_at: float = 0.0  # when work was last seen at it
+    looked_at: float = 0.0  # and last looked for; 0: not yet
 
 
 class Ports(Value, frozen=True):

@@ -49,6 +49,8 @@ class Running(Value, frozen=True):
     ssh_port: int
     notebook_port: int
     prepared: bool
+    worked_at: float = 0.0  # as in its record; by that computer's clock
+    looked_at: float = 0.0
 
 
 class Told(Value, frozen=True):
@@ -119,6 +121,8 @@ def _survey(local: Local) -> Told:
             ssh_port=run.ssh_port if run else 0,
             notebook_port=run.notebook_port if run else 0,
             prepared=(folders.machines / id_ / "prepared").exists(),
+            worked_at=run.worked_at if run else 0.0,
+            looked_at=run.looked_at if run else 0.0,
         )
     free = shutil.disk_usage(folders.root.parent).free
     return Told(survey=local.survey(), machines=machines, free_bytes=free, now=clock.wall())

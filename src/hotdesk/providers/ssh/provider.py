@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, KeyRing
+from hotdesk.core.ports import Access, Idle, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records as pool
 from hotdesk.providers.local.images import Images, check_source, nothing_was_made
@@ -141,6 +141,12 @@ class Ssh:
 
     def _hear(self, said: dict[str, looking.Answer]) -> None:
         self._told = said
+
+    def idle(self, machine_id: str) -> Idle | None:
+        for told in self._told.values():
+            if isinstance(told, Told) and (run := told.machines.get(machine_id)):
+                return Idle.read(run.worked_at, run.looked_at, told.now)
+        return None
 
     def access(self, instance: Instance) -> Access:
         folder = records.machine(self.state, instance.id)

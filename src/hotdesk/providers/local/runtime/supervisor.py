@@ -156,6 +156,7 @@ class Machine:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 self._leaving = await asyncio.to_thread(watch.turn)
+                self.tell(worked_at=watch.worked_at, looked_at=watch.looked_at)
             except Exception as error:  # a failing watch must not end the desk
                 spawn.say(f"cannot check what is running here: {error!r}")
         spawn.say(f"leaving: {self._leaving}")
