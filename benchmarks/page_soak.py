@@ -242,7 +242,7 @@ def process(name: str, pid: int) -> dict[str, float]:
     threads = Path(f"/proc/{pid}/status").read_text().split("Threads:")[1].split()[0]
     return {
         f"{name}: memory, MB": memory(pid),
-        f"{name}: open files": float(len(os.listdir(f"/proc/{pid}/fd"))),
+        f"{name}: open files": float(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
         f"{name}: threads": float(threads),
     }
 

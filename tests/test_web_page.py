@@ -382,6 +382,14 @@ def test_a_sweep_is_searched_read_and_ended(home: Path, chrome: Browser, tmp_pat
         page.wait_for_selector("nav")
         page.goto(f"{served.place}/#/sweeps")
         page.wait_for_selector("[role=img][aria-label='2000 done, 250 failed, 750 waiting']")
+        page.wait_for_selector(
+            ".progress:has-text('75 % done'):has-text('left ('):has-text('deadline in 5 h')"
+        )
+        assert (
+            page.locator(".progress svg .limit").count()
+            == page.locator(".progress svg .whisker").count()
+            == 1
+        )
         tasks = page.locator("section.card:has(h2:text-is('Tasks'))")
         assert tasks.locator("tbody tr.can").count() < 60, "only what is in view is drawn"
         tasks.locator("button:text-is('loss')").click()

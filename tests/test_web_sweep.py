@@ -15,6 +15,7 @@ pytest.importorskip("wsproto", reason="the extra web is not installed")
 from hotdesk.cli.commands.sweep import start
 from hotdesk.cli.ui import sweep_asked
 from hotdesk.core.errors import Usage
+from hotdesk.core.sweep import estimate
 from hotdesk.web.sweep_start import NewSweep
 from tests.conftest import Command
 from tests.web_rig import Complaints, browser, looking, web
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 LATE = 300_000  # Ray takes minutes to start on a busy computer
+
+
+def test_when_a_sweep_ends_at_best_and_at_worst() -> None:
+    """Ten tasks of an hour are left, two of them run, on two machines: 4.5 to more than 6.25 h."""
+    best, worst = estimate.left(8, 2, 3600.0, 2, 2)
+    assert best == 4.5 * 3600
+    assert 6.25 * 3600 < worst < 8 * 3600
+    assert estimate.left(0, 1, 3600.0, 1, 1) == (1800.0, 4500.0)
 
 
 @pytest.mark.parametrize(

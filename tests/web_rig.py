@@ -187,6 +187,7 @@ def swept(folder: Path, tasks: int, *, over: bool = True) -> Sweep:
         folder="project",
         machines=2,
         over_at=now if over else 0.0,
+        deadline_at=None if over else now + 5 * 3600,
     )
     with SweepStore(folder) as store:
         sweep = store.create(wish, params)
@@ -196,7 +197,8 @@ def swept(folder: Path, tasks: int, *, over: bool = True) -> Sweep:
             Machine(
                 name=f"sweep{sweep.number}-{n}",
                 number=n,
-                state=MachineState.GONE if over else MachineState.WANTED,
+                state=MachineState.GONE if over else MachineState.UP,
+                slots=0 if over else 1,
             )
             for n in (1, 2)
         ]

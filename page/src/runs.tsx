@@ -7,7 +7,8 @@ import { Doing } from "./desks";
 import { useKnown, useNow } from "./live";
 import { Log } from "./log";
 import { Dialog, Field, Line, StateWord, Trouble, clock, date, length, stateWord, usd, useAnswer } from "./parts";
-import { COLOURS, Legend, Plot, scale, steps, useWidth } from "./plot";
+import { COLOURS, Legend, Plot, scale, steps } from "./plot";
+import { Progress } from "./progress";
 import { Starting } from "./start";
 import { Table } from "./table";
 import { said, t } from "./words";
@@ -121,7 +122,8 @@ function Curves({ job }: { job: Job }): JSX.Element | null {
   const found = useAnswer(() => ask<Top[]>("top", { name: job.desk, job: String(job.job) }), [job.job, live], live ? EVERY : 0);
   const curves = found.value?.[0]?.curves ?? [];
   const told = found.value?.[0]?.jobs[0];
-  const bar = live && <Progress job={job} share={told?.progress ?? (told?.work_seconds ? Math.min(1, job.seconds / told.work_seconds) : null)} />;
+  const share = told?.progress ?? (told?.work_seconds ? Math.min(1, job.seconds / told.work_seconds) : null);
+  const bar = live && <Progress share={share} rest={share ? (job.seconds * (1 - share)) / share : null} deadline={job.deadline_at} began={(now) => now - job.seconds} />;
   const times = curves.flatMap((curve) => curve.times);
   if (!times.length) return <>{bar}</>;
   const first = Math.min(...times);
@@ -135,35 +137,6 @@ function Curves({ job }: { job: Job }): JSX.Element | null {
         {(x, y) => curves.map((curve, n) => <path key={curve.name} class={`series ${COLOURS[n % 5]}`} d={steps(curve.shares.map((share) => share * 100), (k) => x(((curve.times[k] ?? first) - first) / (long ? 3600 : 60)), y)} />)}
       </Plot>
       <Legend names={curves.map(({ name }) => (said(name) ? t(name) : name))} />
-    </div>
-  );
-}
-
-/** How far a job is, and how far it would be at its deadline, where one of both is known. */
-function Progress({ job, share }: { job: Job; share: number | null }): JSX.Element | null {
-  const [box, width] = useWidth();
-  const now = useNow(5);
-  const rest = share ? (job.seconds * (1 - share)) / share : null;
-  const { deadline_at: deadline } = job;
-  if (share === null && !deadline) return null;
-  const late = deadline && rest !== null ? now + rest - deadline : 0;
-  const words = [share !== null && t("{0} % done", Math.floor(share * 100)), rest !== null && t("about {0} left", length(rest)),
-    deadline && (deadline > now ? t("deadline in {0}", length(deadline - now)) : t("deadline {0} ago", length(now - deadline)))].filter(Boolean).join(" · ");
-  const began = now - job.seconds;
-  const x = scale(began, Math.max(deadline ?? 0, now + (rest ?? 0), now + 1), 0, width - 2);
-  return (
-    <div class="progress">
-      <p>{words}</p>
-      <figure class="plot" ref={box}>
-        {width > 0 && (
-          <svg width={width} height="24" role="img" aria-label={words}>
-            <rect x="1" y="5" width={x(now)} height="14" rx="3" class="bar a" />
-            {rest !== null && <rect x={1 + x(now)} y="5" width={x(now + rest) - x(now)} height="14" class="rest" />}
-            {deadline && <line x1={1 + x(deadline)} x2={1 + x(deadline)} y2="24" class="limit" />}
-          </svg>
-        )}
-      </figure>
-      {late > 60 && <div class="notice warm">{t("It would be done {0} after the deadline.", length(late))}</div>}
     </div>
   );
 }

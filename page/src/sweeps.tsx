@@ -9,6 +9,7 @@ import { Log } from "./log";
 import { Figure } from "./money";
 import { Parallel, short, type Scalar, type Told } from "./parallel";
 import { Dialog, Field, Line, StateWord, Trouble, length, perHour, stateWord, usd, useAnswer } from "./parts";
+import { Progress } from "./progress";
 import { SweepStarting } from "./sweep_start";
 import { Table, type Column } from "./table";
 import { list, t } from "./words";
@@ -20,7 +21,7 @@ interface Task {
 interface Sweep {
   sweep: number; desk: string; command: string[]; state: string; stopped: string; tasks: number; machines: { name: string; state: string; address: string; slots: number; why: string }[];
   waiting: number; running: number; done: number; failed: number; cancelled: number;
-  usd: number; usd_per_hour: number; seconds: number; left_seconds: number | null; asked_at: number; over_at: number | null;
+  usd: number; usd_per_hour: number; seconds: number; left_seconds: number | null; left_band: [number, number] | null; deadline_at: number | null; asked_at: number; over_at: number | null;
 }
 type Answer = Sweep & { driven: boolean; at: number; whole: boolean; each: Task[] };
 const STATES = ["done", "failed", "running", "waiting", "cancelled"] as const;
@@ -149,6 +150,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
   const every = can.length === sweep.failed + sweep.cancelled;
   const up = sweep.machines.filter((machine) => machine.state === "up").length;
   const over = sweep.over_at !== null;
+  const ended = sweep.done + sweep.failed;
   const table: Column<Task>[] = [
     { wide: 4, name: t("Task"), sort: "task", cell: (task) => task.task, right: true, narrow: true },
     { wide: 7, name: t("State"), sort: "state", cell: (task) => <StateWord state={task.state} />, narrow: true },
@@ -169,8 +171,9 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
         {sweep.stopped && <p>{sweep.stopped}</p>}
         {!over && !sweep.driven && <div class="notice warm"><p>{t("Nobody goes on with it now. This does:")}</p><Line words={["hotdesk", "sweep", "show", String(number), "-f"]} /></div>}
         <Bar sweep={sweep} />
+        {!over && (sweep.left_seconds !== null || sweep.deadline_at !== null) && <Progress share={ended / Math.max(1, sweep.tasks)} rest={sweep.left_seconds} band={sweep.left_band} deadline={sweep.deadline_at} began={() => sweep.asked_at} />}
         <div class="figures">
-          <Figure name={t("Done")} value={`${Math.floor((100 * (sweep.done + sweep.failed)) / Math.max(1, sweep.tasks))} %`}><small>{sweep.left_seconds === null ? t("{0} of {1} tasks", (sweep.done + sweep.failed).toLocaleString("en-US"), sweep.tasks.toLocaleString("en-US")) : t("about {0} left", length(sweep.left_seconds))}</small></Figure>
+          <Figure name={t("Done")} value={`${Math.floor((100 * ended) / Math.max(1, sweep.tasks))} %`}><small>{t("{0} of {1} tasks", ended.toLocaleString("en-US"), sweep.tasks.toLocaleString("en-US"))}</small></Figure>
           <Figure name={t("Machines")} value={String(up)}><small>{t("{0} of {1} up", up, sweep.machines.length)}</small></Figure>
           <Figure name={t("Price now")} value={up ? perHour(sweep.usd_per_hour) : "–"}><small>{up ? "" : t("nothing runs")}</small></Figure>
           <Figure name={t("Cost so far")} value={usd(sweep.usd)}><small>{t("{0}: {1}", t("Machine time"), length(sweep.seconds))}</small></Figure>

@@ -76,6 +76,8 @@ class SweepRow(TypedDict):
     usd_per_hour: float
     seconds: float  # of all attempts together
     left_seconds: float | None  # until the end, by what tasks took so far
+    left_band: list[float] | None  # the same at best and at worst
+    deadline_at: float | None
     asked_at: float
     over_at: float | None
     each: NotRequired[list[SweepTask]]
@@ -173,6 +175,8 @@ def row(view: SweepView) -> SweepRow:
         "usd_per_hour": view.usd_per_hour,
         "seconds": view.task_seconds,
         "left_seconds": view.left_seconds,
+        "left_band": list(view.left_band) if view.left_band else None,
+        "deadline_at": sweep.deadline_at,
         "asked_at": sweep.created_at,
         "over_at": sweep.over_at or None,
     }

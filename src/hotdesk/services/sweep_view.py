@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotdesk.core.model import Value
-from hotdesk.core.sweep import linger
+from hotdesk.core.sweep import estimate, linger
 from hotdesk.core.sweep.model import Counts, Machine, MachineState, Sweep, Task, Wish
 
 
@@ -21,6 +21,15 @@ class SweepView(Value, frozen=True):
     task_seconds: float  # of all attempts together
     left_seconds: float | None  # until the end, by what tasks took so far
     driven: bool  # whether a process goes on with it
+    left_band: tuple[float, float] | None = None  # `left_seconds` at best and at worst
+    deadline_seconds: float | None = None  # from now until its deadline
+
+    @property
+    def late_seconds(self) -> float:
+        """How long after its deadline it would end, as expected; 0: in time, or not known."""
+        if self.left_seconds is None or self.deadline_seconds is None:
+            return 0.0
+        return max(0.0, self.left_seconds - self.deadline_seconds)
 
     @property
     def ended(self) -> bool:
@@ -39,6 +48,25 @@ class SweepView(Value, frozen=True):
     @property
     def up(self) -> int:
         return sum(m.state is MachineState.UP for m in self.machines)
+
+
+def left_of(
+    sweep: Sweep, counts: Counts, machines: Sequence[Machine], task_seconds: float
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Seconds until every task has ended, by what tasks took so far; and the same at best and at worst."""
+    ended, up = counts.done + counts.failed, [m for m in machines if m.state is MachineState.UP]
+    slots = sum(m.slots for m in up)
+    if sweep.over_at or not ended or not slots or not counts.left:
+        return None, None
+    each, places = task_seconds / ended, max(1.0, slots / sweep.cpus)
+    left = counts.left * each / places
+    best, worst = estimate.left(counts.waiting, counts.running, each, places, len(up))
+    return left, (min(best, left), max(worst, left))
+
+
+def to_deadline(sweep: Sweep, now: float) -> float | None:
+    """Seconds until the deadline of a sweep that goes on."""
+    return None if sweep.over_at or sweep.deadline_at is None else sweep.deadline_at - now
 
 
 class SweepResult(Value, frozen=True):

@@ -25,7 +25,7 @@ from hotdesk.core.sweep.model import LEFT, Attempt, Checkpoint, MachineState, St
 from hotdesk.core.sweep.params import MANY
 from hotdesk.services import sweep_fleet, sweep_linger
 from hotdesk.services.sweep_request import Function, SweepRequest, values
-from hotdesk.services.sweep_view import SweepResult, SweepView, state_of
+from hotdesk.services.sweep_view import SweepResult, SweepView, left_of, state_of, to_deadline
 from hotdesk.state.store import Store
 from hotdesk.system import install_line, spawn, withhold
 
@@ -366,11 +366,7 @@ class Sweeps:
         seconds, usd = store.spent(sweep.number)
         if cloud(sweep.provider).rented:  # every second of every machine, whether a task had it or not
             usd = store.group(sweep.number).usd(self.clock.now())
-        ended = counts.done + counts.failed
-        slots = sum(m.slots for m in machines if m.state is MachineState.UP)
-        left = None
-        if not sweep.over_at and ended and slots and counts.left:
-            left = counts.left * (seconds / ended) / max(1.0, slots / sweep.cpus)
+        left, band = left_of(sweep, counts, machines, seconds)
         return SweepView(
             sweep=sweep,
             state=state_of(sweep, counts, machines),
@@ -382,6 +378,8 @@ class Sweeps:
             ),
             task_seconds=seconds,
             left_seconds=left,
+            left_band=band,
+            deadline_seconds=to_deadline(sweep, self.clock.now()),
             driven=self.driven(sweep.number),
         )
 

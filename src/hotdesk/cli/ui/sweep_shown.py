@@ -65,7 +65,12 @@ def summary(view: SweepView) -> str:
     if view.usd or view.usd_per_hour:
         words.append(f"{hourly(view.sweep, view.usd_per_hour)}, {cost(view.sweep, view.usd)} so far")
     if view.left_seconds is not None and view.state == "running":
-        words.append(f"about {render.duration(view.left_seconds, 1)} to go")
+        band = " to ".join(render.duration(seconds, 1) for seconds in view.left_band or ())
+        words.append(f"about {render.duration(view.left_seconds, 1)} to go" + (f" ({band})" if band else ""))
+    if view.deadline_seconds is not None:
+        words.append(f"deadline in {render.duration(max(0.0, view.deadline_seconds), 1)}")
+    if view.late_seconds > 60:
+        words.append(f"it would end {render.duration(view.late_seconds, 1)} after that")
     return " · ".join(words)
 
 

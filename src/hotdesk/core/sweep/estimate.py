@@ -49,6 +49,16 @@ def estimate(load: Load, machines: int) -> Estimate:
     return Estimate(seconds=tuple(seconds), usd=tuple(usd))  # type: ignore[arg-type]
 
 
+def left(
+    waiting: int, running: int, each_seconds: float, places: float, machines: int
+) -> tuple[float, float]:
+    """Seconds until the tasks that are left have ended on machines that run: at best, and at worst."""
+    best = (waiting + running / 2) * each_seconds / places  # those that run are half done
+    work = ceil((waiting + running) / places) * each_seconds * SLOWER[-1]
+    again = TAKEN_PER_HOUR[-1] * work / 3600 * (each_seconds / 2 + BOOT_SECONDS[-1]) if machines > 1 else 0.0
+    return best, work + again
+
+
 def most_useful(load: Load, most: int) -> int:
     """More machines than these would have nothing to do."""
     return max(1, min(most, ceil(load.tasks / load.places)))
