@@ -24,8 +24,8 @@ import psutil
 import pytest
 
 from hotdesk.connect import idleness
+from hotdesk.core.idling import Idle
 from hotdesk.core.model import Instance
-from hotdesk.core.ports import Idle
 from hotdesk.guest import idle
 from hotdesk.guest.idle import Watch
 from tests.conftest import Command

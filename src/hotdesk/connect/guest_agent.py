@@ -11,7 +11,8 @@ import msgspec
 from hotdesk.connect import idleness, ssh
 from hotdesk.core import wire
 from hotdesk.core.findings import Remark
-from hotdesk.core.ports import Access, Idle
+from hotdesk.core.idling import Idle
+from hotdesk.core.ports import Access
 from hotdesk.core.sizing.gpu import a_gpu
 
 _SECONDS = 60.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from hotdesk.connect import ssh
-from hotdesk.core.ports import Access, Idle
+from hotdesk.core.idling import Idle
+from hotdesk.core.ports import Access
 
 SECONDS = 30.0  # between two answers: the watch looks as often
 

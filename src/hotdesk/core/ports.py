@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.fleet import FleetOrder, FleetReply
+from hotdesk.core.idling import Idle
 from hotdesk.core.model import Desk, Instance, Leftover, Market, Offer, Retained, Survey, Value, Want
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
@@ -292,20 +293,6 @@ class Releaser(Protocol):
         refuse.
         """
         ...
-
-
-class Idle(Value, frozen=True):
-    """How long nothing has worked at a desk, as the watch there saw it at its last look (guest/idle.py)."""
-
-    seconds: float
-    age_seconds: float = 0.0  # since that look
-
-    @classmethod
-    def read(cls, worked_at: float, looked_at: float, now: float) -> Idle | None:
-        """From times of one clock; None where nobody has looked yet."""
-        if not looked_at:
-            return None
-        return cls(seconds=max(0.0, looked_at - worked_at), age_seconds=max(0.0, now - looked_at))
 
 
 @runtime_checkable

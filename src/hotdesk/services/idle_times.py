@@ -12,8 +12,9 @@ import msgspec
 
 from hotdesk.connect import idleness
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.idling import Idle
 from hotdesk.core.model import Value
-from hotdesk.core.ports import Access, Idle, Watched
+from hotdesk.core.ports import Access, Watched
 from hotdesk.parallel import aside
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, ticks

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.idling import Idle
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, Copied, Idle, KeyRing, OnProgress, Part
+from hotdesk.core.ports import Access, Copied, KeyRing, OnProgress, Part
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.idling import Idle
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, Idle, KeyRing
+from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records as pool
 from hotdesk.providers.local.images import Images, check_source, nothing_was_made
