@@ -83,7 +83,7 @@ def boundaries(market: Market, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("market", list(Market))
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [10, pytest.param(1, marks=pytest.mark.long)])
 def test_one_crash_at_every_boundary_of_a_day(market: Market, every: int) -> None:
     seed = 0
     labels = boundaries(market, seed)
@@ -98,7 +98,7 @@ def test_one_crash_at_every_boundary_of_a_day(market: Market, every: int) -> Non
 
 
 @pytest.mark.parametrize("market", list(Market))
-@pytest.mark.parametrize("days", [20, pytest.param(80, marks=pytest.mark.long)])
+@pytest.mark.parametrize("days", [12, pytest.param(80, marks=pytest.mark.long)])
 def test_two_crashes_in_one_day(market: Market, days: int) -> None:
     total = len(boundaries(market, seed=7))
     pairs = random.Random(7)
