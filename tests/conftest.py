@@ -28,6 +28,8 @@ settings.load_profile("hotdesk")
 # Ray loads jsonschema, which builds a grammar of it: two seconds of each process of pytest, for nothing.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+os.posix_spawn = forked.spawn  # what tests start by hotdesk's own functions, beside what they type
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 #: Fixtures that start hotdesk in a process of its own, a cloud, or machines: whoever uses one is slow.
 STARTS = {"hotdesk", "fake_ec2", "lit", "ground", "rig", "moto"}

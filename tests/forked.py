@@ -1,9 +1,10 @@
 """hotdesk's command line in forks of a process that has loaded it, and the libraries of the clouds.
 
 Loading takes most of the processor time of a short command, and the tests type thousands. A fork is a process
-with its own environment, folder and streams, and it ends as any other. What depends on how Python was started
-(its encoding, its path, what is loaded and what is not) is tested with a start of it: by what calls
-`subprocess` itself, and by everything with HOTDESK_STARTS=1.
+with its own environment, folder and streams, and it ends as any other. So are the processes that hotdesk
+starts beside itself: supervisors of local desks, with their Jupyter, what saves and deletes, watchers.
+What depends on how Python was started (its encoding, its path, what is loaded and what is not) is tested
+with a start of it: by what calls `subprocess` itself, and by everything with HOTDESK_STARTS=1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import runpy
 import select
 import selectors
@@ -26,7 +28,9 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from tests.forked_as import end, fork_jupyter, lay_out, load_jupyter, show
 
 SOURCE = Path(__file__).parents[1] / "src"
 #: Read by Python when it starts, or when it is loaded.
@@ -66,6 +70,95 @@ def run(
     return subprocess.CompletedProcess(argv, status, out.text(), err.text())
 
 
+def begin(words: Sequence[str]) -> subprocess.Popen[str] | Begun:
+    """`python -m hotdesk WORDS`, whose output is a pipe, in our environment; it runs on."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    if "HOTDESK_STARTS" in os.environ or _at_start(environment) != _ours():
+        argv = [sys.executable, "-m", "hotdesk", *words]
+        return subprocess.Popen(
+            argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    return Begun(words, environment)
+
+
+class Begun:
+    """A fork that runs, with what tests use of a `subprocess.Popen`."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        ours, theirs = os.pipe()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        request = json.dumps([list(words), dict(environment), str(Path.cwd())]).encode()
+        self._line = socket.socket(socket.AF_UNIX)
+        self._line.connect(_server())
+        socket.send_fds(self._line, [len(request).to_bytes(4, "big")], [theirs, nothing])
+        os.close(theirs)
+        os.close(nothing)
+        self._line.sendall(request)
+        self.stdout = os.fdopen(ours)
+        self.pid = int.from_bytes(_exactly(self._line, 4), "big")
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._line.settimeout(timeout)
+            try:
+                self.returncode = int.from_bytes(_exactly(self._line, 4), "big", signed=True)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired("hotdesk", timeout or 0.0) from None
+            self._line.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        with self.stdout:
+            return self.stdout.read(), ""
+
+
+_posix_spawn = os.posix_spawn
+_OUR_MASK = re.compile(r"^Umask:\s*(\d+)$", re.MULTILINE)  # os.umask() tells it by changing it
+_SUPERVISOR = "hotdesk.providers.local.runtime.supervisor"
+_served: list[bytes] = []  # in a server and its forks: its address
+
+
+def spawn(path: str, argv: Sequence[str], environment: Mapping[str, str], **more: Any) -> int:
+    """`os.posix_spawn`, by a fork where a module of hotdesk's is started with our own source."""
+    own = list(argv[:3]) == [sys.executable, "-P", "-m"] and argv[3].partition(".")[0] == "hotdesk"
+    if own and set(environment["PYTHONPATH"].split(os.pathsep)) == {str(SOURCE)}:
+        with contextlib.suppress(OSError, TimeoutError):
+            if pid := _forked(list(argv), dict(environment), more["file_actions"]):
+                return pid
+    return _posix_spawn(path, argv, environment, **more)
+
+
+def _forked(argv: list[str], environment: dict[str, str], actions: Sequence[tuple[Any, ...]]) -> int:
+    """The process's id; 0 where the server makes none."""
+    if "HOTDESK_STARTS" in os.environ or _at_start({**environment, "PYTHONPATH": str(SOURCE)}) != _ours():
+        return 0
+    lent = {do[2]: do[1] for do in actions if do[0] == os.POSIX_SPAWN_DUP2 and do[2] != 2}
+    [said] = [do[2:] for do in actions if do[0] == os.POSIX_SPAWN_OPEN and do[1] == 1]
+    log = os.open(*said)
+    try:
+        mask = int(_OUR_MASK.findall(Path("/proc/self/status").read_text())[0], 8)
+        request = json.dumps([argv, environment, str(Path.cwd()), mask, list(lent)]).encode()
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(60)
+            line.connect(_server())
+            socket.send_fds(line, [len(request).to_bytes(4, "big")], [log, *lent.values()])
+            line.sendall(request)
+            return int.from_bytes(_exactly(line, 4), "big")
+    finally:
+        os.close(log)
+
+
 class _Read:
     """What is written into a pipe, read as it comes until nobody has its other end."""
 
@@ -100,7 +193,9 @@ def _ours() -> dict[str, str]:
 
 @functools.cache
 def _server() -> bytes:
-    """The address of this process's own server, which ends with it."""
+    """The address of this process's own server, which ends with it; in a fork, of that which made it."""
+    if _served:
+        return _served[0]
     ours, theirs = socket.socketpair()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(b"\0hotdesk-tests-%d" % os.getpid())
@@ -130,9 +225,17 @@ def _exactly(line: socket.socket, size: int) -> bytes:
 # ---- who is forked -----------------------------------------------------------------------------------------
 
 
-def serve(listening: socket.socket, owner: socket.socket) -> None:
-    """Fork for whoever connects, and tell how each ended, until the owner has gone. Returns in a fork."""
+def serve(listening: socket.socket, owner: socket.socket) -> str:
+    """Fork for whoever connects, and tell how each ended, until the owner has gone.
+
+    Returns in a fork, with the module that it is to run.
+    """
     _load()
+    _served.append(listening.getsockname())
+    _ours()  # before there is another environment
+    shown = show(
+        sys.orig_argv, os.environ
+    )  # else processes beside hotdesk's own would not be known by their words
     ends: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that is readable when it has ended
     with selectors.DefaultSelector() as ready:
         ready.register(listening, select.POLLIN)
@@ -143,26 +246,31 @@ def serve(listening: socket.socket, owner: socket.socket) -> None:
                     os._exit(0)
                 if key.fileobj is listening:
                     line = listening.accept()[0]
-                    head, streams, _, _ = socket.recv_fds(line, 4, 2)
-                    words, environment, cwd = json.loads(_exactly(line, int.from_bytes(head, "big")))
-                    if not (pid := os.fork()):
+                    head, streams, _, _ = socket.recv_fds(line, 4, 16)
+                    asked = json.loads(_exactly(line, int.from_bytes(head, "big")))
+                    if len(asked) > 3 and not shown:
+                        pid = 0
+                    elif not (pid := os.fork()):
                         ready.close()
                         for one in (listening, owner, line, *(waiting for _, waiting in ends.values())):
                             one.close()
-                        for end in ends:
-                            os.close(end)
-                        return _become(words, environment, cwd, streams)
+                        for ending in ends:
+                            os.close(ending)
+                        return _become_worker(*asked, streams) if len(asked) > 3 else _become(*asked, streams)
                     for stream in streams:
                         os.close(stream)
                     line.sendall(pid.to_bytes(4, "big"))
-                    end = os.pidfd_open(pid)
-                    ends[end] = pid, line
-                    ready.register(end, select.POLLIN)
+                    if not pid:
+                        line.close()
+                        continue
+                    ending = os.pidfd_open(pid)
+                    ends[ending] = pid, line
+                    ready.register(ending, select.POLLIN)
                     continue
-                end = key.fd
-                pid, line = ends.pop(end)
-                ready.unregister(end)
-                os.close(end)
+                ending = key.fd
+                pid, line = ends.pop(ending)
+                ready.unregister(ending)
+                os.close(ending)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 with contextlib.suppress(OSError), line:
                     line.sendall(code.to_bytes(4, "big", signed=True))
@@ -186,22 +294,54 @@ def _load() -> None:
         share_models(session)
         for service in ("ec2", "sts", "ssm", "pricing", "service-quotas", "iam"):
             session.create_client(service, region_name="us-east-1")
+    load_jupyter()
+    for name in ("uvicorn", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.wsproto_impl"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
 
-def _become(words: list[str], environment: dict[str, str], cwd: str, streams: Sequence[int]) -> None:
+def _become(words: list[str], environment: dict[str, str], cwd: str, streams: Sequence[int]) -> str:
     """This process as if it had been started with these."""
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)
         os.close(stream)
+    _begin(environment, cwd)
+    sys.path[0] = cwd
+    sys.argv = ["", *words]
+    return "hotdesk"
+
+
+def _become_worker(  # noqa: PLR0917
+    argv: list[str],
+    environment: dict[str, str],
+    cwd: str,
+    mask: int,
+    numbers: list[int],
+    files: Sequence[int],
+) -> str:
+    """... and as `hotdesk.system.spawn` starts it: without a terminal, and with no file but what is lent."""
+    os.setsid()
+    os.umask(mask)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    lay_out({0: nothing, 1: files[0], 2: files[0], **dict(zip(numbers, files[1:], strict=True))})
+    show(argv, environment)
+    _begin(environment, cwd)
+    del sys.path[0]  # -P
+    sys.argv = ["", *argv[4:]]
+    if argv[3] == _SUPERVISOR:
+        fork_jupyter()
+    return argv[3]
+
+
+def _begin(environment: dict[str, str], cwd: str) -> None:
     sys.stdout = sys.__stdout__ = _text(1, sys.stdout)
     sys.stderr = sys.__stderr__ = _text(2, sys.stderr)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[0] = cwd
-    sys.argv = ["", *words]
+    os.posix_spawn = spawn
 
 
 def _text(number: int, like: TextIO) -> TextIO:
@@ -216,21 +356,13 @@ def _text(number: int, like: TextIO) -> TextIO:
     )
 
 
-def _end(status: int) -> None:
-    """As Python ends, but for what it tears down, which takes longer than a short command."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 if __name__ == "__main__":
-    serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))
+    sys.modules["tests.forked"] = sys.modules["__main__"]
+    module = serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))
     try:
-        runpy.run_module("hotdesk", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
-        if isinstance(ended.code, int):
-            _end(ended.code)
+        if ended.code is None or isinstance(ended.code, int):
+            end(ended.code or 0)
         raise
-    _end(0)
+    end(0)

@@ -1,8 +1,9 @@
 """Deliberate faults in the planner, the journal and the loop: each must be noticed by some story.
 
 A mutant (mutants.toml) is one substitution in one source file, applied in a process of its own while the file
-is imported; one of the stories named there then has to fail. A fault that nobody notices means that a story,
-or the line, lacks a reason. One by hand: `PYTHONPATH=src:. python -m tests.test_mutants "skip verify"`.
+is imported; one of the stories named there then has to fail. `day`: a random day that noticed it.
+A fault that nobody notices means that a story, or the line, lacks a reason. One by hand:
+`PYTHONPATH=src:. python -m tests.test_mutants "skip verify"`.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ def hunt(name: str) -> str:
     apply(mutant["file"], mutant["line"], mutant["wrong"])
     for story in mutant["noticed_by"]:
         try:
-            tell(story)
+            tell(story, mutant.get("day", 0))
         except Exception as error:
             return f"{story}: {type(error).__name__}: {str(error)[-300:]}"
     return ""
 
 
-def tell(story: str) -> None:
+def tell(story: str, day: int = 0) -> None:
     if story == "days":
         from tests.test_chaos import live
 
-        for seed in range(int(os.environ.get("HOTDESK_HUNT", "600"))):
+        for seed in dict.fromkeys((day, *range(int(os.environ.get("HOTDESK_HUNT", "600"))))):
             live(seed)
     elif story == "crash":
         from hotdesk.core.model import Market

@@ -248,6 +248,10 @@ CONTRAST = """() => {
   }));
 }"""
 RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']}"
+#: Those whose answer depends on colours, on the language or on the width; the others see the same document.
+OF_ITS_LOOK = "{runOnly: {type: 'rule', values: ['color-contrast', 'target-size', 'html-has-lang',\
+ 'html-lang-valid', 'valid-lang', 'meta-viewport', 'scrollable-region-focusable', 'label', 'button-name',\
+ 'link-name', 'aria-hidden-focus', 'page-has-heading-one', 'empty-table-header']}}"
 
 
 @pytest.mark.parametrize("look", [("light", "en", 1600), ("dark", "zh", 400)], ids=lambda look: look[0])
@@ -273,7 +277,7 @@ def test_everybody_can_read_every_view(
             except Exception:
                 pytest.fail(f"{view} shows no {sign}: {page.inner_text('body')[:1000]}")
             page.evaluate(axe)
-            found = page.evaluate(f"axe.run({RULES})")
+            found = page.evaluate(f"axe.run({RULES if theme == 'light' else OF_ITS_LOOK})")
             wrong = [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]]
             assert wrong == [], view
             assert page.evaluate("document.documentElement.scrollWidth") == width, view

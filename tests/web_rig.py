@@ -6,8 +6,6 @@ import contextlib
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +20,12 @@ from hotdesk.core.sweep.params import Params
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock, dice
+from tests import forked
 from tests.conftest import CHROMIUM_ARGUMENTS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-SOURCE = str(Path(__file__).parents[1] / "src")
 DAY = 86400.0
 #: Desks with a past: name, instance type, GPU, US dollars an hour, market.
 HARDWARE = (
@@ -41,20 +39,15 @@ class Web:
     """A running `hotdesk web`."""
 
     def __init__(self, *words: str) -> None:
-        line = [sys.executable, "-m", "hotdesk", "web", "--url", *words]
-        environment = {**os.environ, "PYTHONPATH": SOURCE}
-        self.process = subprocess.Popen(
-            line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self.process = forked.begin(["web", "--url", *words])
         assert self.process.stdout is not None
         self.link = self.process.stdout.readline().strip()
         self.place = self.link.partition("/enter")[0]
 
     def link_again(self) -> str:
         """An address for another browser."""
-        line = [sys.executable, "-m", "hotdesk", "web", "--url"]
-        environment = {**os.environ, "PYTHONPATH": SOURCE}
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+        done = forked.run(["web", "--url"], os.environ)
+        done.check_returncode()
         return done.stdout.strip()
 
     def end(self, number: int = signal.SIGINT) -> None:
