@@ -133,11 +133,13 @@ def all_of(*calls: Callable[[], Any]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def each(jobs: Sequence[Job], work: Callable[[Job], T]) -> Iterator[Iterator[tuple[Job, T]]]:
-    """Yield (job, result) in order, computed by `CORES` threads, which end with the block."""
+def each(
+    jobs: Sequence[Job], work: Callable[[Job], T], threads: int = CORES
+) -> Iterator[Iterator[tuple[Job, T]]]:
+    """Yield (job, result) in order, computed by so many threads, which end with the block."""
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(CORES)
+    pool = ThreadPoolExecutor(threads)
     try:
         futures = [(job, pool.submit(work, job)) for job in jobs]
         yield ((job, future.result()) for job, future in futures)

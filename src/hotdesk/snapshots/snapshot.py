@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import each
 from hotdesk.snapshots.cache import forget_gone
 from hotdesk.snapshots.capture import Captured, Progress, Steps, capture
 from hotdesk.snapshots.chunk_store import Store, opened
@@ -43,6 +45,9 @@ from hotdesk.snapshots.tree import (
     scan,
     shown,
 )
+
+_LOT = 64  # files that one thread reads in a row
+_READERS = 8
 
 __all__ = [
     "Captured",
@@ -123,20 +128,26 @@ def compare(manifest_path: Path, disk: Path, *, progress: Progress = lambda frac
             )  # fmt: skip
             raise Refused(Kind.CORRUPT, f"{odd} below {disk} is not as it was sent")
         steps = Steps(progress, sum(entry.size for entry in manifest.entries), "reading every file back")
-        folders = Folders(root, manifest.entries)
-        try:
-            for index, entry in enumerate(manifest.entries):
-                if entry.kind == "f" and entry.chunks:
-                    if not _holds(folders.fd(entry.parent), entry):
-                        raise Refused(
-                            Kind.CORRUPT,
-                            f"{shown(manifest.entries, index)} below {disk} is not as it was sent",
-                        )
-                    steps.add(entry.size)
-        finally:
-            folders.close()
+        files = [n for n, entry in enumerate(manifest.entries) if entry.kind == "f" and entry.chunks]
+        lots = [files[at : at + _LOT] for at in range(0, len(files), _LOT)]
+        # Reading small files is waiting for the disk, and several threads wait side by side.
+        with each(lots, partial(_odd, root, manifest.entries), _READERS) as results:
+            for lot, odd in results:
+                if odd is not None:
+                    name = shown(manifest.entries, odd)
+                    raise Refused(Kind.CORRUPT, f"{name} below {disk} is not as it was sent")
+                steps.add(sum(manifest.entries[n].size for n in lot))
     finally:
         os.close(root)
+
+
+def _odd(root: int, entries: Sequence[Entry], lot: Sequence[int]) -> int | None:
+    """The first of these files below a folder that is not as its entry says."""
+    folders = Folders(root, entries)
+    try:
+        return next((n for n in lot if not _holds(folders.fd(entries[n].parent), entries[n])), None)
+    finally:
+        folders.close()
 
 
 def _holds(folder: int, entry: Entry) -> bool:
