@@ -27,7 +27,7 @@ from hotdesk.core.ports import Access
 _RUNNER = (
     *("runner", "attempt", "checkpoints", "hooks", "install", "measure"),
     *("process_tree", "job_files", "variables", "data", "data_source", "data_record"),
-    "mounts",
+    *("data_mount", "mounts"),
 )
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed

@@ -21,7 +21,7 @@ class Data(Value, frozen=True):
 
     origin: str = msgspec.field(name="from")  # "s3://bucket/x", "remote:x" of rclone, "/a/folder" there
     to: str  # "~/x"
-    mount: bool = False  # as a link to the machine's own folder; nothing is copied
+    mount: bool = False  # mounted to be read, or a link to the machine's own folder; nothing is copied
 
     def __post_init__(self) -> None:
         # A folder has one name: desks tell of it by that (guest/data_record.py).
@@ -35,8 +35,8 @@ def impossible(folders: Sequence[Data]) -> Iterator[str]:
         if not _FROM.fullmatch(data.origin):
             known = "s3://bucket/x, oss://bucket/x, REMOTE:x as rclone names it, or /a/folder"
             yield f"from is {data.origin!r}; it must be one of: {known}."
-        if data.mount and not data.origin.startswith("/"):
-            yield f"mount is for a folder of the machine, and {data.origin} is copied. Leave it out."
+        if data.mount and data.origin.startswith("oss://"):
+            yield f"{data.origin} can be mounted as a remote of rclone alone: from = REMOTE:bucket/x."
         tilde, *parts = data.to.split("/")
         if tilde != "~" or not parts or {"", ".", ".."} & {*parts} or not data.to.isprintable():
             yield f"to is {data.to!r}; it must be a folder below the desk's home, such as ~/data."

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hotdesk.guest import data_record
+from hotdesk.guest import data_mount, data_record
 from hotdesk.guest.data_source import Source, Told, failed, opened, walk
 from hotdesk.guest.job_files import HOME, locked, place, read, write
 
@@ -78,7 +78,7 @@ def bring() -> int:
             for record in _records():
                 if record["to"] not in named:
                     folder = Folder(record.get("from", ""), record["to"], record.get("mount", False))
-                    if folder.bring():
+                    if folder.let_go():
                         folder.forget()
     return 0
 
@@ -111,8 +111,13 @@ class Folder:
         """Bring what is missing, and what is newer where it comes from. Whether all of it is here."""
         self.tell("coming")
         try:
-            source = opened(self.origin)
-            return self._linked() if self.mount else self._brought(source)
+            if self.mount and self.origin.startswith("/"):
+                opened(self.origin)
+                return self._linked()
+            if self.mount:
+                return self._mounted()
+            data_mount.ended(self.path)
+            return self._brought(opened(self.origin))
         except failed as no:
             self.tell("failed", str(no), getattr(no, "fix", ""))
         except OSError as error:
@@ -120,6 +125,19 @@ class Folder:
         except Exception as error:  # told to a person; the other folders come all the same
             self.tell("failed", f"{type(error).__name__}: {error}")
         return False
+
+    def let_go(self) -> bool:
+        """Make its files the desk's own, which is no longer to have them from elsewhere; whether they are."""
+        if not self.mount:
+            return self.bring()
+        try:
+            data_mount.ended(self.path)
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)  # fails unless it is empty
+        except failed as no:
+            self.tell("failed", str(no), no.fix)
+            return False
+        return True
 
     def forget(self) -> None:
         """From now on its files are the desk's own."""
@@ -159,8 +177,22 @@ class Folder:
         self.tell("whole", "it is the folder of this machine")
         return True
 
-    def _brought(self, source: Source) -> bool:
-        theirs = source.files()
+    def _mounted(self) -> bool:
+        """What is kept there, under its name here; copied if nothing can be mounted and there is room."""
+        try:
+            by = data_mount.made(self.origin, self.path)
+        except data_mount.Missing as lacks:
+            source = opened(self.origin)
+            theirs = source.files()
+            self._room(
+                sum(told.size for told in theirs.values()), f"{lacks}, so it would be copied: ", lacks.fix
+            )
+            return self._brought(source, theirs, f"copied, because {lacks}")
+        self.tell("whole", f"mounted by {by}, to be read")
+        return True
+
+    def _brought(self, source: Source, theirs: dict[str, Told] | None = None, how: str = "") -> bool:
+        theirs = source.files() if theirs is None else theirs
         before, here = self._known(), walk(self.path)
         unknown = [path for path in theirs if path in here and here[path] != before.get(path, (None,))[0]]
         same = set(source.same(self.path, unknown))
@@ -185,7 +217,7 @@ class Folder:
             lacks = f"{missing} of {len(theirs)} files are not as they are there"
             self.tell("failed", f"{lacks}: {why}" if why else lacks, **more)
             return False
-        self.tell("whole", **more)
+        self.tell("whole", how, **more)
         return True
 
     def _fetched(
@@ -220,13 +252,13 @@ class Folder:
             shutil.rmtree(beside)
         return why, came
 
-    def _room(self, size: int) -> None:
+    def _room(self, size: int, before: str = "", fix: str = "") -> None:
         top = self.path
         while not os.path.isdir(top):
             top = os.path.dirname(top)
         if (free := shutil.disk_usage(top).free) < size:
             gib = [f"{count / 2**30:.1f} GiB" for count in (size, free)]
-            raise failed(f"it needs {gib[0]} more, and the disk has {gib[1]} free")
+            raise failed(f"{before}it needs {gib[0]} more, and the disk has {gib[1]} free", fix)
 
     def _known(self) -> dict[str, tuple[tuple[int, int], str]]:
         """The files as they had come, with what their source said of each."""

@@ -80,10 +80,20 @@ def opened(origin: str) -> Source:
     if origin.startswith("s3://"):
         if shutil.which("aws", path=environment()["PATH"]):
             return S3(origin)
-        return Rclone(":s3,provider=AWS,env_auth=true:" + origin[len("s3://") :])
+        return Rclone(named(origin))
     if origin.startswith("oss://"):
         return Oss(origin)
     return Rclone(origin)
+
+
+def named(origin: str) -> str:
+    """A bucket or a remote as rclone names it."""
+    if not origin.startswith("s3://"):
+        return origin
+    own = environment()
+    where = (own.get("AWS_ENDPOINT_URL_S3") or own.get("AWS_ENDPOINT_URL") or "").replace('"', '""')
+    whose = f'Other,endpoint="{where}"' if where else "AWS"  # AWS alone has a name for each bucket
+    return f":s3,provider={whose},env_auth=true:{origin[len('s3://') :]}"
 
 
 # ---- what sources share ------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ class Ending(Work):
         for key, p in sorted(self.there.items()):
             if p.state == "Z" or self._kernel_of(p) or p.comm in (_USUAL | _SHOWING) - _EDITORS:
                 continue
+            if p.comm == "rclone" and "mount" in self._words(p.pid)[1:2]:  # it goes with what it has mounted
+                continue
             if p.pid in self.prompts:
                 found.append(f"{self.called(p.pid)} in a terminal")
             elif p.pid not in below and not p.terminal and self._age(key) > 60:

@@ -132,9 +132,9 @@ def compare(manifest_path: Path, disk: Path, *, progress: Progress = lambda frac
         lots = [files[at : at + _LOT] for at in range(0, len(files), _LOT)]
         # Reading small files is waiting for the disk, and several threads wait side by side.
         with each(lots, partial(_odd, root, manifest.entries), _READERS) as results:
-            for lot, odd in results:
-                if odd is not None:
-                    name = shown(manifest.entries, odd)
+            for lot, other in results:
+                if other is not None:
+                    name = shown(manifest.entries, other)
                     raise Refused(Kind.CORRUPT, f"{name} below {disk} is not as it was sent")
                 steps.add(sum(manifest.entries[n].size for n in lot))
     finally:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hotdesk.guest import mounts
 from hotdesk.providers.local.runtime.processes import MARK
 
 #: Variables passed on to a desk: language, time zone, network (proxies, certificate authorities, package
@@ -198,7 +199,10 @@ def _private(folder: Path) -> None:
 
 
 def clear_up(disk: Path, mark: str) -> None:
-    """Remove a tmux folder that lies outside the disk."""
+    """Unmount what the desk has mounted by FUSE, and remove a tmux folder that lies outside the disk."""
+    for path, kind in mounts.mounted(os.fsencode(disk)):
+        if mounts.is_elsewhere(kind):
+            mounts.unmount(path)
     outside = tmux_folder(disk, mark)
     if outside != disk / "run":
         shutil.rmtree(outside, ignore_errors=True)
