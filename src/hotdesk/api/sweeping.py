@@ -206,6 +206,7 @@ class Sweeping:
         cannot be, `Unknown` for a desk or script that there is not, `Missing` without Ray, `NeedsDecision`
         where the desk must be parked first or the tasks are very many, unless `anyway`.
         """
+        from hotdesk.services import sweep_checks
         from hotdesk.services import sweep_function as functions
         from hotdesk.services.sweep_request import SweepRequest
 
@@ -225,7 +226,7 @@ class Sweeping:
             command = (what,) if isinstance(what, str) else tuple(what)
             return sweeps.run(SweepRequest(command=command, space=space, **told), wait=wait)
         request = functions.request_of(what, space, told)
-        names = sweeps.check_folder(request)
+        names = sweep_checks.check_folder(request)
         folder = Path(request.folder) if request.push else None
         request = replace(request, function=functions.packed(what, values, folder, names))
         result = sweeps.run(request, wait=wait)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -20,12 +19,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.guest import sweep_checkpoints
+from hotdesk.guest import sweep_checkpoints, sweep_task_files
 from hotdesk.guest.process_tree import processes, topmost
 from hotdesk.guest.sweep_checkpoints import Keeper
 from hotdesk.guest.sweep_processes import children, is_zombie, leader, mark_of, processes_of, resident
 
-TAIL_BYTES = 65536  # of a log, in which metrics are looked for
 COPIED_BYTES = 1 << 20  # a project's greater files are links in a task's folder
 LIMIT_STATUS, MEMORY_STATUS, CANCELLED_STATUS, LOST_STATUS = 124, 137, 143, 130
 UNKEPT_STATUS = 74  # EX_IOERR (sysexits.h)
@@ -70,7 +68,7 @@ class Attempts:
         self.epoch = 0  # what an earlier driver has asked for is not begun any more
         with contextlib.suppress(OSError, ValueError), open(self._path("epoch"), encoding="ascii") as file:
             self.epoch = int(file.read())
-        self.files = _files(os.path.join(folder, "project"))
+        self.files = sweep_task_files.files(os.path.join(folder, "project"))
         for name in ("work", "out", "given"):
             os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
         known = self._read()
@@ -269,7 +267,7 @@ class Attempts:
         project, files = self._path("project"), self.files
         if order.get("gang"):  # each run of a cluster has a folder of its own
             project = self._path("run-" + label(order["task"]))
-            files = _files(project)
+            files = sweep_task_files.files(project)
         try:
             os.mkdir(work, 0o700)
         except FileExistsError:  # a later attempt goes on with what the one before has left
@@ -305,7 +303,7 @@ class Attempts:
         order, now = one.order, time.time()
         name = label(order["task"])
         found = _ended(order, status, now - one.began_at, one.began_at, why)
-        found["metrics"], found["last"] = _told(self._path("out", name + ".log"))
+        found["metrics"], found["last"] = sweep_task_files.told(self._path("out", name + ".log"))
         if pull := self.settings.get("pull"):
             try:
                 absent = self._keep(name, pull)
@@ -338,9 +336,9 @@ class Attempts:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(target) if os.path.isdir(target) else os.remove(target)
             if os.path.isdir(source):
-                shutil.copytree(source, target, symlinks=True, copy_function=_linked)
+                shutil.copytree(source, target, symlinks=True, copy_function=sweep_task_files.linked)
             else:
-                _linked(source, target)
+                sweep_task_files.linked(source, target)
         return "not found in its folder: " + ", ".join(absent) if absent else ""
 
     def _end(self, one: Running) -> None:
@@ -468,51 +466,3 @@ def _ended(order: Order, status: int, seconds: float, began_at: float, why: str)
         "task": order["task"], "attempt": order["attempt"], "exit_status": status, "seconds": seconds,
         "began_at": began_at, "metrics": {}, "why": why, "last": "", "saved_at": 0.0,
     }  # fmt: skip
-
-
-def _told(log: str) -> tuple[dict[str, Any], str]:
-    """The metrics that a log's JSON lines tell, later ones over earlier ones; and its last line."""
-    metrics: dict[str, Any] = {}
-    last = ""
-    with contextlib.suppress(OSError), open(log, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-        for line in file.read().splitlines():
-            text = line.strip()
-            if text[:1] == b"{":
-                with contextlib.suppress(ValueError, RecursionError):
-                    value = json.loads(text.decode("utf-8", "replace"))
-                    if isinstance(value, dict):
-                        kept = ((k, v) for k, v in value.items() if isinstance(v, (int, float, str, bool)))
-                        metrics.update({_sound(k): _sound(v) for k, v in kept})
-            if text:
-                last = text.decode("utf-8", "replace")[-200:]
-    return metrics, last
-
-
-def _sound(value: Any) -> Any:
-    """A value that every reader of JSON takes: NaN and infinities as text, text as UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return value if isinstance(value, int) or math.isfinite(value) else str(value)
-
-
-def _files(project: str) -> list[tuple[str, int]]:
-    """What is in a project: names and sizes, folders before what is in them, as -1."""
-    found: list[tuple[str, int]] = []
-    for folder, names, files in os.walk(project):
-        inside = os.path.relpath(folder, project)
-        if inside != ".":
-            found.append((inside, -1))
-        links = [n for n in names if os.path.islink(os.path.join(folder, n))]
-        for name in files + links:
-            path = os.path.join(folder, name)
-            found.append((os.path.normpath(os.path.join(inside, name)), os.lstat(path).st_size))
-    return found
-
-
-def _linked(source: str, target: str) -> None:
-    """A copy that takes no space where the file system has hard links."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)

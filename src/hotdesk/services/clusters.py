@@ -19,6 +19,7 @@ from hotdesk.core.sweep import group as planning
 from hotdesk.core.sweep.cluster import Run, launches
 from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task, Wish
 from hotdesk.core.sweep.params import Space
+from hotdesk.services import sweep_checks
 from hotdesk.services.forwarding import Forwarding
 from hotdesk.services.sweep_request import SweepRequest, check_inside, values
 from hotdesk.services.sweep_view import SweepView
@@ -335,11 +336,11 @@ class Clusters:
             desk=name, command=words, space=Space(each=({"run": 0},)), folder=str(folder), push=push,
             everything=everything,
         )  # fmt: skip
-        names = self.sweeps.check_folder(request)
+        names = sweep_checks.check_folder(request)
         target = self.sweeps.kept.folder(sweep) / "runs"
         target.mkdir(exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="new-", dir=target) as new:
-            self.sweeps.copy_folder(folder, names, Path(new) / "project")
+            sweep_checks.copy(folder, names, Path(new) / "project")
             hold = self.sweeps.store.hold(f"@runs-{sweep.number}", f"hotdesk cluster run {name}", wait=True)
             with hold, self.sweeps.opened() as store:
                 number = store.counts(sweep.number).total + 1

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,26 +15,23 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Busy, Missing, NeedsDecision, Usage
-from hotdesk.core.model import Desk, Goal, Image, Offer, Want
+from hotdesk.core.errors import Busy, NeedsDecision, Usage
+from hotdesk.core.model import Desk, Goal, Offer, Want
 from hotdesk.core.ports import Clock
-from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import LEFT, Attempt, Checkpoint, MachineState, State, Sweep, Task, Wish
-from hotdesk.core.sweep.params import MANY
-from hotdesk.services import sweep_fleet, sweep_linger
-from hotdesk.services.sweep_request import Function, SweepRequest, values
+from hotdesk.services import sweep_checks, sweep_fleet, sweep_linger
+from hotdesk.services.sweep_request import SweepRequest, values
 from hotdesk.services.sweep_view import SweepResult, SweepView, left_of, state_of, to_deadline
 from hotdesk.state.store import Store
-from hotdesk.system import install_line, spawn, withhold
+from hotdesk.system import spawn, withhold
 
 if TYPE_CHECKING:
     from hotdesk.loop.clouds import Clouds
     from hotdesk.loop.reconcile import Reconciler
     from hotdesk.services.sweep_kept import SweepKept
-    from hotdesk.sweep.driver import Driver
+    from hotdesk.sweep.machine_loop import MachineLoop
     from hotdesk.sweep.store import SweepStore
 
-RAY = "2.60.0"  # as pinned; Ray refuses a machine of another version
 MACHINES_MOST = {True: 1000, False: 64}  # of a rented cloud; of this computer
 WAIT_SECONDS = 1.0  # between two looks at a sweep that is waited for
 
@@ -77,10 +72,10 @@ class Sweeps:
         if rented:
             launcher = sweep_fleet.launcher(self.clouds, desk.provider)
         else:
-            self._check_ray()
+            sweep_checks.check_ray()
             sweep_fleet.check_fits(self.clouds.provider(desk.provider).offers(Want()), request)
         sweep_linger.check(desk.provider, request.linger_seconds)
-        self._check_size(request)
+        sweep_checks.check_size(request)
         if request.machines > MACHINES_MOST[rented]:
             raise Usage(
                 f"--machines {request.machines} is too many.",
@@ -88,7 +83,7 @@ class Sweeps:
                 " a sweep.",
                 f"--machines {MACHINES_MOST[rented] if rented else min(os.cpu_count() or 1, 64)}",
             )
-        image = self._image(desk, request)
+        image = sweep_checks.newest_image(desk, self.clouds.seen(desk), request)
         now = self.clock.now()
         pools: tuple[Offer, ...] = ()
         most = MACHINES_MOST[rented]
@@ -127,27 +122,9 @@ class Sweeps:
             linger_seconds=request.linger_seconds,
         )
 
-    def check_folder(self, request: SweepRequest) -> tuple[str, ...]:
-        """The names of the files that would be copied. Raises `Unknown` if the script is not among them."""
-        if not request.push:
-            return ()
-        from hotdesk.connect.sync import contents
-        from hotdesk.services import run_checks
-        from hotdesk.services.files import check_readable
-        from hotdesk.services.jobs import JobRequest
-
-        found = contents(Path(request.folder), everything=request.everything)
-        check_readable(found)
-        if request.function:
-            return found.names
-        command = params.fill(request.command, next(request.space.tasks()), 1)
-        job = JobRequest(command=command, folder=request.folder, anyway=True)
-        run_checks.check_folder(request.desk, job, found)
-        return found.names
-
     def start(self, request: SweepRequest) -> Sweep:
         """Write the sweep down, with the folder as it is now, and begin it in a process of its own."""
-        names = self.check_folder(request)
+        names = sweep_checks.check_folder(request)
         sweep = self.planned(request)
         if sweep.pools and (warning := self.check_budget(sweep.pools)):
             self.on_note(warning)
@@ -159,9 +136,9 @@ class Sweeps:
         (self.state / "sweeps").mkdir(exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.state / "sweeps") as new:
             parts = [Path(new) / "project"]
-            _copy(Path(request.folder), names, parts[0])
+            sweep_checks.copy(Path(request.folder), names, parts[0])
             if request.function:
-                parts.append(_written(request.function, Path(new) / "function"))
+                parts.append(sweep_checks.written(request.function, Path(new) / "function"))
             with self.opened() as store:
                 before = sweep_linger.predecessor(store, sweep)
                 sweep = store.create(sweep, request.space.tasks(), before)
@@ -185,13 +162,9 @@ class Sweeps:
         self.drive(sweep.number)
         return sweep
 
-    def copy_folder(self, folder: Path, names: Iterable[str], project: Path) -> None:
-        """Copy these files of a folder to a new one."""
-        _copy(folder, names, project)
-
     def run(self, request: SweepRequest, *, wait: bool) -> SweepResult:
         """Begin a sweep, parking its desk where that was agreed to; with `wait`, until it is over."""
-        self.check_folder(request)
+        sweep_checks.check_folder(request)
         self.planned(request)
         self.parked(request)
         number = self.start(request).number
@@ -205,62 +178,6 @@ class Sweeps:
                 self.drive(number)
             self.clock.sleep(WAIT_SECONDS)
         return view
-
-    def _check_ray(self) -> None:
-        if sys.platform != "linux":
-            raise Missing(
-                "A sweep on this computer needs Linux.",
-                "Its machines are told apart by addresses (127.0.0.2, .3, …) that other systems do not have.",
-                "hotdesk run NAME -- …   # one task after another",
-            )
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version("ray")
-        except PackageNotFoundError:
-            raise Missing(
-                "Sweeps and clusters need Ray, which is not installed.",
-                "It is an extra of 80 MB, which nothing else needs.",
-                install_line("sweep"),
-            ) from None
-        if found != RAY:
-            raise Missing(
-                f"Ray {found} is installed, and a sweep needs {RAY}.",
-                "A cluster refuses machines of another version.",
-                f'pip install "ray=={RAY}"',
-            )
-
-    def _check_size(self, request: SweepRequest) -> None:
-        size = request.space.size
-        if size > 10 * MANY:
-            raise Usage(
-                f"The sweep would have {size:,} tasks.",
-                f"At most {10 * MANY:,} make one.",
-                "--samples 1000   # with random parameters: log:, uniform:, int:",
-            )
-        if size > MANY and not request.anyway:
-            raise NeedsDecision(
-                f"The sweep has {size:,} tasks.",
-                f"Each leaves a folder and a log: about {size * 12 / 2**20:,.0f} GiB and {2 * size:,} files."
-                f" At a second each on {os.cpu_count() or 1} processors they take"
-                f" {size / (os.cpu_count() or 1) / 3600:,.0f} hours.",
-                "the same command with --yes",
-            )
-
-    def _image(self, desk: Desk, request: SweepRequest) -> Image | None:
-        """The desk's newest verified image. Raises `NeedsDecision` where there is none, or newer work."""
-        seen = self.clouds.seen(desk)
-        if seen.live is None and seen.newest is not None:
-            return seen.newest
-        if request.anyway and seen.live is not None:
-            return None  # it is parked first
-        what = f"{desk.name} has no image yet." if seen.live is None else f"{desk.name} is not parked."
-        again = "the same command with --yes parks it" if seen.live is not None else "it is made by parking"
-        raise NeedsDecision(
-            what,
-            "Each machine starts from the desk's verified image.",
-            f"hotdesk {'park' if seen.live is not None else 'up'} {desk.name}   # {again}",
-        )
 
     def parked(self, request: SweepRequest) -> None:
         """Park the desk, where it was agreed to and is needed."""
@@ -326,7 +243,7 @@ class Sweeps:
             sweep_linger.inherit(store, sweep, self.drive, lambda: self.clock.sleep(WAIT_SECONDS))
             self._driver(store, sweep).run()
 
-    def _driver(self, store: SweepStore, sweep: Sweep) -> Driver:
+    def _driver(self, store: SweepStore, sweep: Sweep) -> MachineLoop:
         from hotdesk.sweep.cluster import ClusterDriver
         from hotdesk.sweep.driver import Driver
         from hotdesk.sweep.fleet import DeskSite
@@ -482,24 +399,6 @@ class Sweeps:
         from hotdesk.sweep.store import SweepStore
 
         return SweepStore(self.state)
-
-
-def _copy(folder: Path, names: Iterable[str], project: Path) -> None:
-    project.mkdir(mode=0o700)
-    for name in names:
-        source, target = folder / name, project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir() and not source.is_symlink():
-            target.mkdir(exist_ok=True)
-        else:
-            shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _written(function: Function, folder: Path) -> Path:
-    for name, content in function.files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def _anew(task: Task) -> Task:

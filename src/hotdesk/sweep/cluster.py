@@ -20,9 +20,9 @@ from hotdesk.core.sweep import cluster, plan
 from hotdesk.core.sweep.cluster import Place, Run
 from hotdesk.core.sweep.model import LEFT, Attempt, Machine, MachineState, Order, State, Task, Wish
 from hotdesk.parallel import side_by_side
-from hotdesk.sweep.driver import Driver
 from hotdesk.sweep.looks import AT_ONCE
 from hotdesk.sweep.machine import Known
+from hotdesk.sweep.machine_loop import MachineLoop
 from hotdesk.sweep.site import GangSite
 from hotdesk.sweep.store import SweepStore
 
@@ -32,7 +32,7 @@ _FIRST_PORT, _PORTS = 6388, 12  # among those that a cluster's machines may reac
 _STATUS_OF_LOST = 130
 
 
-class ClusterDriver(Driver):
+class ClusterDriver(MachineLoop):
     """`site` also begins runs: see `GangSite`."""
 
     site: GangSite

@@ -24,8 +24,8 @@ from hotdesk.core.sweep.model import Ended, Order
 from hotdesk.system import fsync, fsync_folder
 
 _FILES = (
-    *("sweep_runner", "sweep_attempts", "sweep_checkpoints", "sweep_processes", "process_tree", "job_files"),
-    *("ray_node", "ray_start", "ray_engine", "ray_install"),
+    *("sweep_runner", "sweep_attempts", "sweep_task_files", "sweep_checkpoints", "sweep_processes"),
+    *("process_tree", "job_files", "ray_node", "ray_start", "ray_engine", "ray_install"),
 )
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Goal, Value
 from hotdesk.core.sweep.params import Space, read_parameter
-from hotdesk.services import sweep_shapes
+from hotdesk.services import sweep_checks, sweep_shapes
 from hotdesk.services.sweep_request import SweepRequest
 from hotdesk.web.starting import folder_here
 from hotdesk.web.verbs import length
@@ -121,7 +121,7 @@ def plan(desks: Hotdesk, asked: NewSweep) -> dict[str, Any]:
     """What would be begun, and what it costs. Raises as `hotdesk sweep start` for what cannot be."""
     sweeps, request = desks.services.sweeps, asked.request
     request.check()
-    names = sweeps.check_folder(request)
+    names = sweep_checks.check_folder(request)
     sweep = sweeps.planned(request)
     told = sweep_shapes.plan(sweep, request, len(names), sweep_shapes.first_lines(sweep, request.space))
     steps = (

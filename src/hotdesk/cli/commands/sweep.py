@@ -14,7 +14,7 @@ from hotdesk.cli.ui.number import Number
 from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import MarketChoice
 from hotdesk.core.sweep.model import State
-from hotdesk.services import sweep_shapes
+from hotdesk.services import sweep_checks, sweep_shapes
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -112,7 +112,7 @@ def start(ctx: click.Context, /, desk: str, file: Path | None, as_json: bool, **
     with options.open_desks() as desks:
         sweeps = desks.services.sweeps
         request.check()
-        names = sweeps.check_folder(request)
+        names = sweep_checks.check_folder(request)
         if given["dry_run"]:
             _dry_run(sweeps.planned(replace(request, anyway=True)), request, len(names), as_json)
             return
