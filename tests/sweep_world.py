@@ -61,6 +61,8 @@ class Flying:
 class World:
     """`commands` gives, for (task, attempt), how long it runs and how it ends."""
 
+    recorded = True
+
     def __init__(
         self, slots: int = 2, commands: Callable[[int, int], tuple[float, int]] = lambda t, a: (1.0, 0)
     ) -> None:
@@ -80,6 +82,7 @@ class World:
         self.engine_failures = 0  # starts of the engine at each machine, all of them in vain
         self.copies: dict[tuple[int, int], float] = {}  # checkpoints that were brought off their machines
         self.went_on: list[tuple[int, int, int]] = []  # task, attempt, and from which it goes on
+        self.records: dict[str, bytes] = {}  # of the sweep, on its machines
         self.unseen_until = 0.0  # the cloud does not answer before
 
     # ---- time ----------------------------------------------------------------------------------------
@@ -159,6 +162,13 @@ class World:
             engine.lost = True
 
     # ---- the site ------------------------------------------------------------------------------------
+
+    def confirm(self) -> None:
+        """See `Site`; tests of two computers say who has the sweep."""
+
+    def keep_record(self, sweep: Sweep, name: str, record: bytes) -> None:
+        self._reached(name)
+        self.records[name] = record
 
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         self.advance()

@@ -24,6 +24,7 @@ from hotdesk.core.sweep.model import State, Sweep, Task, Wish
 from hotdesk.core.sweep.plan import LOST_MOST
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
+from hotdesk.services import sweep_checks
 from hotdesk.services.sweeps import Sweeps
 from hotdesk.sweep.cluster import WHOLE_SECONDS, ClusterDriver
 from tests.conftest import Command
@@ -173,13 +174,13 @@ def test_a_run_has_its_own_secrets_and_none_outlives_the_cluster(
 def test_runs_that_are_begun_at_once_have_a_number_each(
     clusters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, copy = threading.Barrier(2, timeout=SECONDS), Sweeps.copy_folder
+    both, copy = threading.Barrier(2, timeout=SECONDS), sweep_checks.copy
 
     def at_once(*given: Any) -> None:
         copy(*given)
         both.wait()
 
-    monkeypatch.setattr(Sweeps, "copy_folder", at_once)
+    monkeypatch.setattr(sweep_checks, "copy", at_once)
     with ThreadPoolExecutor(2) as pool:
         numbers = [*pool.map(lambda word: begun(clusters, word), ("one", "two"))]
     assert sorted(numbers) == [1, 2]

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import urllib.request
 from collections import Counter
@@ -19,6 +21,7 @@ import pytest
 from fake_ec2.process import FakeEc2
 from hotdesk import Hotdesk
 from tests.conftest import Command
+from tests.light import volumes
 from tests.local_rig import tool, wait_for
 from tests.test_cluster import GANG
 from tests.test_sweep_checkpoints import STEPS
@@ -193,6 +196,87 @@ def test_training_goes_on_from_what_it_saved_on_machines_that_were_taken(
         assert task["metrics"]["sum"] == 140, "as if nothing had happened"
         assert began[-1] == ("from step 5" if task["lost"] else "from step 0"), said
     assert fleet(cloud) == []
+
+
+def test_another_computer_goes_on_with_a_sweep_whose_computer_died(
+    cloud: FakeEc2, parked: Command, ledger: Path, tmp_path: Path
+) -> None:
+    """1. Its driver is killed in mid-sweep. 2. A computer with another state folder goes on: nothing is done
+    twice, and no machine launched. 3. The first one is back, says who has the sweep, and does nothing."""
+    first, second = Path(os.environ["HOTDESK_STATE"]), tmp_path / "second"
+    assert parked(*start(24, ledger, "--machines", "2", nap=1.0)).returncode == 0
+    until(lambda: json.loads(parked("sweep", "show", "--json").stdout)["done"] >= 4)
+    head = next(m for m in fleet(cloud) if m["market"] == "on-demand")
+    disks = [folder for disk in head["disks"] for folder in volumes(cloud, disk)]
+    until(lambda: [record for disk in disks for record in disk.glob("home/.hotdesk/sweeps/*/record")])
+    hold = Path(f"{ledger}.hold")
+    hold.touch()
+    driver = int((first / "locks" / "@sweep-1").read_text().split()[0])
+    os.kill(driver, signal.SIGKILL)
+    hold.unlink()
+
+    def other(*words: str) -> subprocess.CompletedProcess[str]:
+        return parked(*words, HOTDESK_STATE=str(second))
+
+    assert "There is no desk" in other("sweep", "resume", "blue").stderr
+    adopted = other("doctor", "--adopt")
+    assert "blue" in adopted.stdout + adopted.stderr
+    lacks = other("sweep", "resume", "blue")
+    assert "The key of blue is not on this computer" in lacks.stderr, lacks.stderr
+    shutil.copytree(first / "desks" / "blue", second / "desks" / "blue", dirs_exist_ok=True)
+    asked = other("sweep", "resume", "blue")
+    assert asked.returncode == 5, asked.stderr
+    assert "Another computer goes on with this sweep" in asked.stderr
+    machines = {m["id"] for m in launched(cloud)}
+    resumed = other("sweep", "resume", "blue", "--yes", "--detach")
+    assert resumed.returncode == 0, resumed.stderr
+
+    back = json.loads(parked("sweep", "show", "--json").stdout)  # which begins a driver there
+    until(lambda: json.loads(parked("sweep", "show", "--json").stdout)["state"] == "elsewhere")
+    assert back["tasks"] == 24
+    refused = parked("sweep", "cancel")
+    assert refused.returncode == 6, refused.stderr
+    row = until(lambda: (r := json.loads(other("sweep", "show", "--json").stdout))["over_at"] and r)
+    assert (row["state"], row["done"]) == ("done", 24), row
+    assert ended(ledger) == dict.fromkeys(map(str, range(1, 25)), 1), "nothing was done twice"
+    assert {m["id"] for m in launched(cloud)} == machines, "nothing was launched for it"
+    assert fleet(cloud) == []
+    assert len(list(csv.DictReader(io.StringIO(other("sweep", "results").stdout)))) == 24
+    shown = parked("sweep", "show").stdout
+    assert "it goes on at" in shown
+    assert "elsewhere" in shown
+
+
+def test_a_watcher_at_another_desk_goes_on_with_a_sweep_and_brings_it_back(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    """1. A sweep is handed to the watcher while it runs. 2. All ends there, with this computer off. 3. It comes
+    back with its results and logs."""
+    hold = Path(f"{ledger}.hold")
+    assert parked("up", "tower", "--type", "t3.micro", "--market", "on-demand").returncode == 0
+    assert parked(*start(16, ledger, "--machines", "2", "--pull", "task.py", nap=1.0)).returncode == 0
+    until(lambda: json.loads(parked("sweep", "show", "--json").stdout)["done"] >= 3)
+    hold.touch()
+    sent = parked("watch", "--on", "tower", "--send-credentials", "--yes")
+    assert sent.returncode == 0, sent.stderr
+    assert "goes on with sweep 1, too" in sent.stdout
+    assert json.loads(parked("sweep", "show", "--json").stdout)["state"] == "elsewhere"
+    assert not Path(os.environ["HOTDESK_STATE"], "locks", "@sweep-1").read_text()
+    assert "goes on at tower" in parked("sweep", "cancel").stderr
+    machines = {m["id"] for m in launched(cloud)}
+    hold.unlink()
+    until(lambda: len(ended(ledger)) == 16)
+    until(lambda: fleet(cloud) == [])
+    assert json.loads(parked("sweep", "show", "--json").stdout)["state"] == "elsewhere", "nobody here knows"
+    back = parked("watch", "--stop", "--on", "tower")
+    assert back.returncode == 0, back.stderr
+    row = until(lambda: (r := json.loads(parked("sweep", "show", "--json").stdout))["over_at"] and r)
+    assert (row["state"], row["done"], row["sweep"]) == ("done", 16, 1), row
+    assert ended(ledger) == dict.fromkeys(map(str, range(1, 17)), 1)
+    assert {m["id"] for m in launched(cloud)} == machines
+    assert parked("sweep", "results", "--to", "got").returncode == 0
+    assert len(list(Path("got").glob("0000*/task.py"))) >= 13, "what was fetched there, at least"
+    assert all('"square"' in parked("sweep", "logs", str(task)).stdout for task in (1, 8, 16))
 
 
 def test_machines_linger_for_the_next_sweep_and_are_gone_at_last(

@@ -10,6 +10,9 @@ export const usd = (amount: number, digits = 2): string =>
 /** Four digits, or all before the point. */
 export const figure = (amount: number): string => amount.toLocaleString("en-US", Math.abs(amount) < 999.95 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 0 });
 
+/** Money as its cloud tells it; with its dollars, where a rate is set. */
+export const money = (amount: number, told?: Amount | null, digits = 2): string => (told ? told.text + (told.day ? ` (${usd(amount, digits)})` : "") : usd(amount, digits));
+
 /** Money a month as its cloud tells it; with its dollars, where a rate is set. */
 export const perMonth = (amount: number, told?: Amount | null): string => t("{0} a month", told?.text ?? usd(amount)) + (told?.day ? ` (${usd(amount)})` : "");
 

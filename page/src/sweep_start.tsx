@@ -2,13 +2,13 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Steps } from "./action";
-import { ask, problem, shellLine, type Step } from "./api";
+import { ask, problem, shellLine, type Amount, type Step } from "./api";
 import { useKnown } from "./live";
 import { Dialog, Field, Line, Trouble, perHour, useAnswer } from "./parts";
 import { usePlan } from "./start";
 import { t } from "./words";
 
-interface Plan { line: string[]; folder: string; tasks: number; machines: number; usd_per_hour: number; image: string; files: number; first: string[]; steps: Step[] }
+interface Plan { line: string[]; folder: string; tasks: number; machines: number; usd_per_hour: number; told_per_hour: Amount | null; image: string; files: number; first: string[]; steps: Step[] }
 const lines = (text: string): string[] => text.split("\n").map((line) => line.trim()).filter(Boolean);
 const number = (text: string): number | null => (text.trim() === "" || Number.isNaN(Number(text)) ? null : Number(text));
 
@@ -23,12 +23,13 @@ export function SweepStarting({ onClose }: { onClose: () => void }): JSX.Element
   const asked = {
     name: said["name"] ?? names[0] ?? "", command: get("command"), params: lines(get("params")), folder: said["folder"] ?? choices.value?.folder ?? "",
     samples: number(get("samples")), machines: number(get("machines")), per_gpu: number(get("per_gpu")), retries: number(get("retries")),
-    time_limit: get("time_limit").trim(), deadline: get("deadline").trim(), budget: number(get("budget")), pull: get("pull").split(/[\s,]+/).filter(Boolean), anyway,
+    time_limit: get("time_limit").trim(), deadline: get("deadline").trim(), budget: number(get("budget")), pull: get("pull").split(/[\s,]+/).filter(Boolean),
+    checkpoint: get("checkpoint").trim(), checkpoint_gib: number(get("checkpoint_gib")), anyway,
   };
   const whole = Boolean(choices.value && asked.name && asked.command.trim() && asked.params.length);
   const { plan, trouble, busy, sent, go } = usePlan<Plan>("sweep-plan", "sweep-start", asked, whole, onClose);
   const ready = Boolean(plan) && !busy && !sent;
-  const price = plan && perHour(plan.usd_per_hour);
+  const price = plan && perHour(plan.usd_per_hour, plan.told_per_hour);
   const small = (name: string, label: string, hint = ""): JSX.Element => <Field label={label} hint={hint}><input value={get(name)} autoComplete="off" spellcheck={false} onInput={put(name)} /></Field>;
   return (
     <Dialog title={t("Start a sweep")} onClose={onClose}>
@@ -55,6 +56,8 @@ export function SweepStarting({ onClose }: { onClose: () => void }): JSX.Element
               {small("deadline", t("Deadline"), "8h")}
               {small("budget", t("Budget, $"))}
               {small("pull", t("Fetch from each task"), "results")}
+              {small("checkpoint", t("Checkpoint"), t("a folder that follows a task to another machine"))}
+              {small("checkpoint_gib", t("No greater one, GiB"), "2")}
             </div>
           </details>
           {busy && <p class="muted" role="status">{t("Looking…")}</p>}

@@ -2,13 +2,13 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { keep, useAddress } from "./address";
-import { ask, post, problem, type Problem } from "./api";
+import { ask, post, problem, type Amount, type Problem } from "./api";
 import { Doing } from "./desks";
 import { useKnown, useNow } from "./live";
 import { Log } from "./log";
 import { Figure } from "./money";
 import { Parallel, short, type Scalar, type Told } from "./parallel";
-import { Dialog, Field, Line, StateWord, Trouble, length, perHour, stateWord, usd, useAnswer } from "./parts";
+import { Dialog, Field, Line, StateWord, Trouble, length, money, perHour, stateWord, useAnswer } from "./parts";
 import { Progress } from "./progress";
 import { SweepStarting } from "./sweep_start";
 import { Table, type Column } from "./table";
@@ -16,12 +16,12 @@ import { list, t } from "./words";
 
 interface Task {
   task: number; params: Record<string, Scalar>; state: string; attempts: number; failed: number; lost: number; machine: string;
-  exit_status: number | null; seconds: number; usd: number; metrics: Record<string, Scalar>; why: string; last_line: string;
+  exit_status: number | null; seconds: number; usd: number; told: Amount | null; metrics: Record<string, Scalar>; why: string; last_line: string;
 }
 interface Sweep {
   sweep: number; desk: string; command: string[]; state: string; stopped: string; tasks: number; machines: { name: string; state: string; address: string; slots: number; why: string }[];
   waiting: number; running: number; done: number; failed: number; cancelled: number;
-  usd: number; usd_per_hour: number; seconds: number; left_seconds: number | null; left_band: [number, number] | null; deadline_at: number | null; asked_at: number; over_at: number | null;
+  away: string; usd: number; told: Amount | null; usd_per_hour: number; told_per_hour: Amount | null; seconds: number; left_seconds: number | null; left_band: [number, number] | null; deadline_at: number | null; asked_at: number; over_at: number | null;
 }
 type Answer = Sweep & { driven: boolean; at: number; whole: boolean; each: Task[] };
 const STATES = ["done", "failed", "running", "waiting", "cancelled"] as const;
@@ -58,7 +58,7 @@ export function Sweeps(): JSX.Element {
           { name: t("Tasks"), cell: (sweep) => sweep.tasks.toLocaleString("en-US"), right: true },
           { name: t("Done"), cell: (sweep) => sweep.done.toLocaleString("en-US"), right: true },
           { name: t("Failed"), cell: (sweep) => sweep.failed || "", right: true },
-          { name: t("Cost"), cell: (sweep) => (sweep.usd ? usd(sweep.usd) : ""), right: true },
+          { name: t("Cost"), cell: (sweep) => (sweep.usd ? money(sweep.usd, sweep.told) : ""), right: true },
           { wide: 7, name: t("Asked"), cell: (sweep) => t("{0} ago", length(now - sweep.asked_at)), right: true },
         ]} />
       )}
@@ -157,7 +157,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
     ...columns.map((column, n) => ({ wide: 6, name: column.name, sort: column.key, cell: (task: Task) => short(column.of(task)), right: tasks.some((task) => typeof column.of(task) === "number"), narrow: n < 2 || column.metric })),
     { name: t("Ran"), sort: "seconds", cell: (task) => (task.seconds ? length(task.seconds) : ""), right: true },
     { wide: 4, name: t("Tries"), sort: "tries", cell: (task) => task.attempts || "", right: true },
-    ...(sweep.usd ? [{ name: t("Cost"), sort: "usd", cell: (task: Task) => (task.usd ? usd(task.usd, 3) : ""), right: true }] : []),
+    ...(sweep.usd ? [{ name: t("Cost"), sort: "usd", cell: (task: Task) => (task.usd ? money(task.usd, task.told, 3) : ""), right: true }] : []),
     { wide: 7, name: t("Machine"), cell: (task) => task.machine },
     { wide: 16, name: t("Last line"), cell: (task) => task.why || <code>{task.last_line}</code> },
   ];
@@ -169,14 +169,15 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
           {!over && sweep.state !== "stopping" && sweep.state !== "ending" && <button type="button" onClick={() => setAsking("cancel")}>{t("Cancel the sweep")}</button>}
         </header>
         {sweep.stopped && <p>{sweep.stopped}</p>}
-        {!over && !sweep.driven && <div class="notice warm"><p>{t("Nobody goes on with it now. This does:")}</p><Line words={["hotdesk", "sweep", "show", String(number), "-f"]} /></div>}
+        {sweep.away && <div class="notice warm"><p>{t("It goes on at {0}. Here again with:", sweep.away)}</p><Line words={["hotdesk", "sweep", "resume", sweep.desk]} /></div>}
+        {!over && !sweep.driven && !sweep.away && <div class="notice warm"><p>{t("Nobody goes on with it now. This does:")}</p><Line words={["hotdesk", "sweep", "show", String(number), "-f"]} /></div>}
         <Bar sweep={sweep} />
         {!over && (sweep.left_seconds !== null || sweep.deadline_at !== null) && <Progress share={ended / Math.max(1, sweep.tasks)} rest={sweep.left_seconds} band={sweep.left_band} deadline={sweep.deadline_at} began={() => sweep.asked_at} />}
         <div class="figures">
           <Figure name={t("Done")} value={`${Math.floor((100 * ended) / Math.max(1, sweep.tasks))} %`}><small>{t("{0} of {1} tasks", ended.toLocaleString("en-US"), sweep.tasks.toLocaleString("en-US"))}</small></Figure>
           <Figure name={t("Machines")} value={String(up)}><small>{t("{0} of {1} up", up, sweep.machines.length)}</small></Figure>
-          <Figure name={t("Price now")} value={up ? perHour(sweep.usd_per_hour) : "–"}><small>{up ? "" : t("nothing runs")}</small></Figure>
-          <Figure name={t("Cost so far")} value={usd(sweep.usd)}><small>{t("{0}: {1}", t("Machine time"), length(sweep.seconds))}</small></Figure>
+          <Figure name={t("Price now")} value={up ? perHour(sweep.usd_per_hour, sweep.told_per_hour) : "–"}><small>{up ? "" : t("nothing runs")}</small></Figure>
+          <Figure name={t("Cost so far")} value={money(sweep.usd, sweep.told)}><small>{t("{0}: {1}", t("Machine time"), length(sweep.seconds))}</small></Figure>
         </div>
         {sweep.machines.length > 0 && (
           <details open={!over && sweep.machines.length <= 8}>

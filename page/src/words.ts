@@ -108,7 +108,7 @@ const zh = {
   "Cancel {0}": "取消 {0} 个", "Cancel task {0}": "取消子任务 {0}", "What of these runs is ended, what waits does not begin; the rest goes on.": "其中正在运行的会被终止，等待的不再开始；其余继续。",
   "Start a sweep": "开始参数扫描", "each machine starts from its image": "每台机器从它的镜像启动", "on this computer": "在本机", "{lr} is the value of lr": "{lr} 表示 lr 的值", Parameters: "参数",
   "one on each line: a list, a range or a distribution": "每行一个：列表、范围或分布", "Tasks that share a GPU": "共用一块 GPU 的子任务数", Samples: "采样次数", "of distributions": "用于分布", "Limits and results": "限制与结果",
-  "Attempts after a failure": "失败后重试次数", "Longest run of one": "单个最长运行时间", "Fetch from each task": "从每个子任务取回", "{0} tasks on {1} machines": "{0} 个子任务，{1} 台机器", "and {0} more": "以及另外 {0} 个",
+  "Attempts after a failure": "失败后重试次数", "Longest run of one": "单个最长运行时间", "Fetch from each task": "从每个子任务取回", Checkpoint: "检查点", "a folder that follows a task to another machine": "随子任务转到另一台机器的文件夹", "No greater one, GiB": "大小上限，GiB", "It goes on at {0}. Here again with:": "它在 {0} 上继续。要回到本机：", "{0} tasks on {1} machines": "{0} 个子任务，{1} 台机器", "and {0} more": "以及另外 {0} 个",
   "Agree, and look again": "同意，再看一次",
   // planning
   Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",

@@ -89,7 +89,8 @@ class Sweeps:
         """
         from hotdesk.sweep import results
 
-        rows = results.rows(self._services.sweeps.tasks(number))
+        sweep = self._services.sweeps.view(number).sweep
+        rows = results.rows(self._services.sweeps.tasks(sweep.number), sweep)
         if output is not None:
             results.write(rows, output)
         return rows

@@ -7,6 +7,8 @@ nothing of a desk's own life touches them. They hold no work: their disks end wi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +25,7 @@ class FleetOrder(Value, frozen=True):
     count: int
     offers: tuple[Offer, ...]  # the pools, best first: of one region and one market
     image_id: str
+    held: str = ""  # who goes on with it, if not the computer that began it: each machine is born with that
 
     @property
     def region(self) -> str:
@@ -60,3 +63,45 @@ class FleetReply(Value, frozen=True):
 
     machines: tuple[Launched, ...] = ()
     shortages: tuple[Shortage, ...] = ()
+
+
+# ---- which computer goes on with it ------------------------------------------------------------------
+
+
+class Hold(Value, frozen=True):
+    """The computer that goes on with a fleet. Whoever takes it over raises the number; 0: where it began."""
+
+    number: int = 0
+    computer: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.computer}" if self.number else ""
+
+    @classmethod
+    def read(cls, text: str) -> Hold:
+        """A hold as it is written down; that of the beginning for anything else."""
+        number, _, computer = text.partition(" ")
+        return cls(number=int(number), computer=computer) if number.isdecimal() and computer else cls()
+
+    def ends(self, mine: Hold) -> bool:
+        """Whether this one ends mine: a later one, or another at the same time."""
+        return self.number > mine.number or (self.number == mine.number > 0 and self != mine)
+
+
+class Holds(Protocol):
+    """Where computers that share a cloud account see who goes on with a fleet.
+
+    It stands on the image, which outlives every machine, and on each machine, where every look shows it.
+    """
+
+    def tags(self, machine_id: str) -> Mapping[str, str]:
+        """Our tags of a machine, as last looked at."""
+        ...
+
+    def of_image(self, fleet: str, image_id: str) -> Hold:
+        """What the image says of the fleet now. Raises `Refused`, also where the image is gone."""
+        ...
+
+    def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
+        """Write it on the image, then on these machines; one that is gone is no error. Raises `Refused`."""
+        ...

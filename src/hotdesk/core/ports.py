@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.fleet import FleetOrder, FleetReply
+from hotdesk.core.fleet import FleetOrder, FleetReply, Holds
 from hotdesk.core.idling import Idle
 from hotdesk.core.model import Desk, Instance, Leftover, Market, Offer, Retained, Survey, Value, Want
 from hotdesk.core.spot.prices import Storing
@@ -240,6 +240,7 @@ class Fleets(Protocol):
     fleet_most: int  # machines in one order
     fleet_burst: tuple[int, float]  # machines that may be launched at once, and how many more each second
     cluster_ports: tuple[int, int]  # first and last
+    holds: Holds  # which computer goes on with each
 
     @property
     def lag_seconds(self) -> float:

@@ -16,8 +16,9 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -77,6 +78,13 @@ def away(store: Store) -> Away | None:
     with contextlib.suppress(OSError, msgspec.DecodeError):
         return wire.json((store.folder / FILE).read_bytes(), Away)
     return None
+
+
+class Sweeps(NamedTuple):
+    """What becomes of sweeps: written into the folder that is sent; then, once it is there, given away."""
+
+    write: Callable[[Path], None]
+    give: Callable[[], None]
 
 
 class WatcherHost:
@@ -177,12 +185,15 @@ def send(
     config: Path | None,
     keys: Mapping[str, Sent],
     variables: Sequence[Job] = (),
+    *,
+    sweeps: Sweeps | None = None,
 ) -> tuple[Away, str]:
     """A watcher at that desk for every other desk of this computer; and whose credentials it uses.
 
     `keys`: credentials by cloud to send along, and `variables`: the jobs whose variables' values are to go
-    too, where the owner has agreed to that. Raises `NeedsDecision` where a cloud needs credentials and there
-    would be none, `Missing` where the desk has no memory-backed storage for the values.
+    too, where the owner has agreed to that; `sweeps` writes those that go there. Raises `NeedsDecision` where
+    a cloud needs credentials and there would be none, `Missing` where the desk has no memory-backed storage
+    for the values.
     """
     assert store.folder is not None
     names = tuple(d.name for d in store.desks() if d.name != host.access.desk and cloud(d.provider).rented)
@@ -205,8 +216,12 @@ def send(
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         state = Path(folder) / "state"
         last = _excerpt(store, names, state, f"{home}/pulled")
+        if sweeps:
+            sweeps.write(state)
         host.line(f"{_CLEAR} && mkdir -m 700 state pulled")
         host.copy(state)
+    if sweeps:
+        sweeps.give()
     if variables:
         _send_variables(store, host, variables)
     host.run("-m", "hotdesk", "watch", "--detach")
@@ -276,11 +291,17 @@ def _excerpt(store: Store, names: tuple[str, ...], state: Path, pulled: str) -> 
         return rows[-1].id if rows else 0
 
 
-def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
-    """Stop the watcher there and import what it did; returns the jobs that have ended meanwhile."""
+def bring_back(
+    store: Store, host: WatcherHost, sent: Away, sweeps: Callable[[Path], object] = lambda state: None
+) -> list[Job]:
+    """Stop the watcher there and import what it did; returns the jobs that have ended meanwhile.
+
+    `sweeps` takes up those of the state folder that has come.
+    """
     assert store.folder is not None
     host.set_up()
     host.run("-m", "hotdesk", "watch", "--stop")
+    host.run("-m", "hotdesk", "sweep", "drive", "--stop")
     ended: list[Job] = []
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         if not host.fetch("state", Path(folder)):
@@ -302,6 +323,7 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
                 here = known_jobs.get(job.id)
                 if here is not None and here.result is None and job.result is not None:
                     ended.append(_take_over(store, here, job, Path(folder)))
+        sweeps(Path(folder) / "state")
     files = [name for name, known in KNOWN.items() if known.lent]
     host.line(f"{_CLEAR} && rm -rf {shlex.join(files)} hotdesk.toml")
     (store.folder / FILE).unlink(missing_ok=True)

@@ -212,6 +212,8 @@ def machines_of(sweep: Sweep, clouds: Clouds, store: SweepStore, on_note: Callab
         provider=launcher(clouds, sweep.provider),
         store=store,
         clock=clouds.clock,
+        hold=sweep.hold,
+        held_at=sweep.held_at,
         on_note=on_note,
     )
 

@@ -23,7 +23,7 @@ def check(provider: str, seconds: float) -> None:
 
 def predecessor(store: SweepStore, sweep: Sweep) -> int:
     """The newest sweep whose machines linger and suit this one; 0 where there is none."""
-    for before in reversed(store.sweeps(left=True)):
+    for before in reversed([s for s in store.sweeps(left=True) if not s.away]):
         there = linger.until(before, store.counts(before.number), store.machines(before.number))
         if there and linger.suits(sweep, before, store.group(before.number)):
             return before.number
@@ -37,7 +37,7 @@ def inherit(store: SweepStore, sweep: Sweep, drive: Callable[[int], None], rest:
             before = store.sweep(sweep.after)
         except Unknown:  # it was removed, which it can only be once it is over
             return
-        if before.over_at or before.heir != sweep.number:
+        if before.over_at or before.away or before.heir != sweep.number:
             return
         drive(before.number)
         rest()

@@ -6,6 +6,7 @@ import shlex
 from itertools import islice
 from typing import NotRequired, TypedDict
 
+from hotdesk.core.money import Amount, in_same
 from hotdesk.core.sweep.estimate import estimate
 from hotdesk.core.sweep.model import Checkpoint, State, Sweep, Task
 from hotdesk.core.sweep.params import Scalar, Space, fill
@@ -48,6 +49,7 @@ class SweepTask(TypedDict):
     exit_status: int | None
     seconds: float  # of the attempt that counts
     usd: float
+    told: Amount | None  # the same as its cloud tells it, if not in US dollars
     metrics: dict[str, Scalar]
     why: str
     last_line: str  # of its log
@@ -62,7 +64,8 @@ class SweepRow(TypedDict):
     desk: str
     image: str
     command: list[str]
-    state: str  # starting | running | stopping | ending | lingering | done | failed | stopped | cancelled
+    state: str  # elsewhere | starting | running | stopping | ending | lingering | done | failed | stopped | …
+    away: str  # the computer that goes on with it instead of this one
     stopped: str  # why it has stopped early
     lingers_until: float | None  # when the last of its machines goes that are kept for the next sweep
     tasks: int
@@ -73,7 +76,9 @@ class SweepRow(TypedDict):
     cancelled: int
     machines: list[SweepMachine]
     usd: float  # of its machines so far
+    told: Amount | None  # the same as its cloud tells it, if not in US dollars
     usd_per_hour: float
+    told_per_hour: Amount | None  # likewise
     seconds: float  # of all attempts together
     left_seconds: float | None  # until the end, by what tasks took so far
     left_band: list[float] | None  # the same at best and at worst
@@ -90,6 +95,7 @@ class SweepPlan(TypedDict):
     machines: int
     usd_per_hour: float  # of all of them, at the best prices now
     usd_per_hour_most: float  # … if each were bought on demand
+    told_per_hour: Amount | None  # the first as its cloud tells it, if not in US dollars
     pools: list[str]  # type, zone and market that they may come from, the best first
     seconds: list[float] | None  # until the end: at best, as expected, at worst; with --each only
     usd: list[float] | None  # … and what it costs then
@@ -135,7 +141,9 @@ class ClusterRow(TypedDict):
     machines: list[SweepMachine]
     runs: list[ClusterRunRow]
     usd: float
+    told: Amount | None  # the same as its cloud tells it, if not in US dollars
     usd_per_hour: float
+    told_per_hour: Amount | None  # likewise
 
 
 class ClusterDashboard(TypedDict):
@@ -162,6 +170,7 @@ def row(view: SweepView) -> SweepRow:
         "image": sweep.image,
         "command": [sweep.title] if sweep.function else list(sweep.command),
         "state": view.state,
+        "away": sweep.away,
         "stopped": sweep.stopped,
         "lingers_until": view.lingers_until or None,
         "tasks": counts.total,
@@ -172,7 +181,9 @@ def row(view: SweepView) -> SweepRow:
         "cancelled": counts.cancelled,
         "machines": _machines(view),
         "usd": view.usd,
+        "told": told(sweep, view.usd),
         "usd_per_hour": view.usd_per_hour,
+        "told_per_hour": told(sweep, view.usd_per_hour),
         "seconds": view.task_seconds,
         "left_seconds": view.left_seconds,
         "left_band": list(view.left_band) if view.left_band else None,
@@ -180,6 +191,11 @@ def row(view: SweepView) -> SweepRow:
         "asked_at": sweep.created_at,
         "over_at": sweep.over_at or None,
     }
+
+
+def told(sweep: Sweep, usd: float) -> Amount | None:
+    """What its machines cost as their cloud tells prices; None: in US dollars."""
+    return in_same(usd, sweep.pools[0]) if sweep.pools else None
 
 
 def _machines(view: SweepView) -> list[SweepMachine]:
@@ -202,7 +218,9 @@ def cluster(found: ClusterView) -> ClusterRow:
         "machines": _machines(view),
         "runs": [cluster_run(run) for run in found.runs],
         "usd": view.usd,
+        "told": told(view.sweep, view.usd),
         "usd_per_hour": view.usd_per_hour,
+        "told_per_hour": told(view.sweep, view.usd_per_hour),
     }
 
 
@@ -228,7 +246,7 @@ def state(task: Task) -> str:
     return "waiting" if task.state is State.ASKED else str(task.state)
 
 
-def task(task: Task, saved: Checkpoint | None = None) -> SweepTask:
+def task(sweep: Sweep, task: Task, saved: Checkpoint | None = None) -> SweepTask:
     """A task."""
     return {
         "task": task.number,
@@ -241,6 +259,7 @@ def task(task: Task, saved: Checkpoint | None = None) -> SweepTask:
         "exit_status": task.exit_status,
         "seconds": task.seconds,
         "usd": task.usd,
+        "told": told(sweep, task.usd),
         "metrics": task.metrics,
         "why": task.why,
         "last_line": task.last,
@@ -283,6 +302,7 @@ def plan(sweep: Sweep, request: SweepRequest | None, files: int, first: list[str
         "machines": sweep.machines,
         "usd_per_hour": now,
         "usd_per_hour_most": most,
+        "told_per_hour": told(sweep, now),
         "pools": [f"{o.instance_type} {o.zone} {o.market}" for o in sweep.pools],
         "seconds": list(found.seconds) if found else None,
         "usd": list(found.usd) if found else None,

@@ -13,7 +13,7 @@ class SweepView(Value, frozen=True):
     """A sweep as it is now."""
 
     sweep: Sweep
-    state: str  # starting | running | stopping | ending | lingering | done | failed | stopped | cancelled
+    state: str  # see `state_of`
     counts: Counts
     machines: tuple[Machine, ...]
     usd: float  # of its machines so far
@@ -33,8 +33,11 @@ class SweepView(Value, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether every task has ended, and no machine is left but for the next sweep."""
-        return bool(self.sweep.over_at or self.lingers_until)
+        """Whether nothing is left to do here: every task has ended, or another computer goes on with it.
+
+        Machines may be kept for the next sweep.
+        """
+        return bool(self.sweep.over_at or self.lingers_until or self.sweep.away)
 
     @property
     def lingers_until(self) -> float:
@@ -77,10 +80,13 @@ class SweepResult(Value, frozen=True):
 
 
 def state_of(sweep: Sweep, counts: Counts, machines: Sequence[Machine]) -> str:
+    """elsewhere, starting, running, stopping, ending, lingering, done, failed, stopped or cancelled."""
     if sweep.over_at:
         if counts.cancelled or sweep.cluster:
             return "stopped" if sweep.stopped else "cancelled"
         return "failed" if counts.failed else "done"
+    if sweep.away:
+        return "elsewhere"
     if sweep.wish is Wish.CANCEL:
         return "stopping"
     if not counts.left and not sweep.cluster:

@@ -206,8 +206,10 @@ class Sweeps:
     # ---- driving -------------------------------------------------------------------------------------
 
     def drive(self, number: int) -> None:
-        """Start the process that goes on with a sweep, unless one does."""
-        if not self.driven(number):
+        """Start the process that goes on with a sweep, unless one does, here or at another computer."""
+        with self.opened() as store:
+            away = store.sweep(number).away
+        if not away and not self.driven(number):
             folder = self.state / "sweeps"
             folder.mkdir(exist_ok=True, mode=0o700)
             spawn(
@@ -220,24 +222,25 @@ class Sweeps:
             )
 
     def driven(self, number: int) -> bool:
-        return bool(self.store.holder(_lock(number)))
+        return bool(self.store.holder(lock_of(number)))
 
     def revive(self) -> list[int]:
         """Go on with every sweep that is not over and that nobody goes on with; which."""
         if not (self.state / "sweeps.db").exists():
             return []
         with self.opened() as store:
-            idle = [s.number for s in store.sweeps(left=True, clusters=None) if not self.driven(s.number)]
+            left = [s.number for s in store.sweeps(left=True, clusters=None) if not s.away]
+        idle = [number for number in left if not self.driven(number)]
         for number in idle:
             self.drive(number)
         return idle
 
     def go_on(self, number: int) -> None:
         """Be the process that goes on with a sweep, until it is over; return at once if there is one."""
-        with self.store.hold(_lock(number), f"hotdesk sweep {number}") as mine, self.opened() as store:
-            if not mine:
-                return
+        with self.store.hold(lock_of(number), f"hotdesk sweep {number}") as mine, self.opened() as store:
             sweep = store.sweep(number)
+            if not mine or sweep.away:
+                return
             if not (self.kept.folder(sweep) / "project").is_dir():  # killed between the two
                 sweep = store.change(number, wish=Wish.CANCEL, stopped="its folder was never copied")
             sweep_linger.inherit(store, sweep, self.drive, lambda: self.clock.sleep(WAIT_SECONDS))
@@ -309,6 +312,7 @@ class Sweeps:
         """Sweeps and clusters that have machines in a cloud now."""
         with self.opened() as store:
             left = [s for s in store.sweeps(left=True, clusters=None) if cloud(s.provider).rented]
+            left = [sweep for sweep in left if not sweep.away]
             return [self._view(store, sweep) for sweep in left if store.group(sweep.number).alive]
 
     def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:
@@ -333,6 +337,7 @@ class Sweeps:
         """
         with self.opened() as store:
             sweep = store.sweep(number)
+            self._check_here(sweep)
             for task in (store.task(sweep.number, n) for n in tasks):
                 if task.state in {State.DONE, State.FAILED}:
                     how = "is done" if task.state is State.DONE else "has failed"
@@ -368,6 +373,7 @@ class Sweeps:
         """
         with self.opened() as store:
             sweep = store.sweep(number)
+            self._check_here(sweep)
             if (sweep.wish is Wish.CANCEL or sweep.heir) and not sweep.over_at:
                 raise NeedsDecision(
                     f"Sweep {sweep.number} is still ending.",
@@ -395,6 +401,21 @@ class Sweeps:
         self.drive(sweep.number)
         return sweep, len(again)
 
+    def resume(self, desk: str, *, anyway: bool = False) -> Sweep:
+        """Go on here with a desk's sweep that another computer has: see `sweep_takeover.resume`."""
+        from hotdesk.services import sweep_takeover
+
+        return sweep_takeover.resume(self, desk, anyway=anyway)
+
+    def _check_here(self, sweep: Sweep) -> None:
+        """Raises `Busy` where another computer goes on with it."""
+        if sweep.away:
+            raise Busy(
+                f"Sweep {sweep.number} goes on at {sweep.away}.",
+                "What is known of it here is of the time before.",
+                f"hotdesk sweep resume {sweep.desk}   # goes on with it here",
+            )
+
     def opened(self) -> SweepStore:
         from hotdesk.sweep.store import SweepStore
 
@@ -405,7 +426,8 @@ def _anew(task: Task) -> Task:
     return replace(task, state=State.WAITING, failed=0, lost=0, exit_status=None, why="", began_at=0.0)
 
 
-def _lock(number: int) -> str:
+def lock_of(number: int) -> str:
+    """Of the process that goes on with a sweep."""
     return f"@sweep-{number}"
 
 

@@ -107,7 +107,7 @@ class Driver(MachineLoop):
         assert self.engine is not None
         places = plan.places(self.sweep, machines)
         room = places * plan.DEPTH - len(self.flying)
-        if room <= 0 or self.sweep.wish is Wish.CANCEL:
+        if room <= 0 or self.sweep.wish is Wish.CANCEL or self._unheard(machines, now):
             return
         counts = self.store.counts(self.number)
         size = plan.batch_size(self.ledger.recent, counts.waiting, places)
@@ -181,7 +181,7 @@ class Driver(MachineLoop):
 
         One that no runner knows has not begun, once every machine has answered that may have begun it.
         """
-        if self.engine is None:
+        if self.engine is None or self._unheard(machines, now):
             return
         up = [m for m in machines if m.state is MachineState.UP]
         leaving = [m for m in machines if m.state is MachineState.LEAVING and m.instance]

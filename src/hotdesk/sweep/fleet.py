@@ -44,11 +44,15 @@ class DeskSite(Reached):
     clouds: Clouds
     clock: Clock
     reconciler: Reconciler
+    recorded = False
     _reach: dict[str, Access] = field(default_factory=dict)
     _asks: dict[str, str] = field(default_factory=dict)
     _last: dict[str, SeenMachine] = field(default_factory=dict)  # of the last tick
 
     # ---- all of them ---------------------------------------------------------------------------------
+
+    def confirm(self) -> None:
+        """No other computer has this one's desks."""
 
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         for name in wanted:

@@ -71,6 +71,22 @@ class Ledger:
             self.open[task.number] = changed
         self.write(tasks, attempts)
 
+    def learn(self, known: Known) -> None:
+        """Take up what an earlier driver, at another computer, has asked for since its record was made."""
+        later: dict[int, Task] = {}
+        running = [(going.task, going.attempt, False) for going in known.running]
+        ended = [(one.task, one.attempt, one.exit_status == 0) for one in known.ended]
+        for number, attempt, well in (*running, *ended):
+            task = later.get(number) or self.open.get(number) or self.store.task(self.sweep.number, number)
+            if task.state in {State.DONE, State.CANCELLED} or (attempt <= task.attempt and not well):
+                continue
+            newest, now = max(task.attempt, attempt), self.clock.now()
+            later[number] = replace(task, state=State.ASKED, attempt=newest, began_at=now)
+        if later:
+            self.store.put(self.sweep.number, later.values())
+            self.open.update(later)
+            self.doubtful.update(later)
+
     def _wish(self, task: Task) -> Wish:
         return Wish.CANCEL if task.number in self.unwanted else self.sweep.wish
 

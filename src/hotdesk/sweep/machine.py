@@ -261,6 +261,42 @@ def give_checkpoint(access: Access, id_: str, file: Path) -> None:
         job_runner.run_there(access, f"touch {target}/{file.name}")
 
 
+def keep_record(access: Access, id_: str, record: bytes) -> None:
+    """Leave the sweep's record there. Raises `Unreachable`."""
+    file = f".hotdesk/sweeps/{id_}/record"
+    job_runner.run_there(access, f"umask 077; cat > {file}.new && mv {file}.new {file}", record)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A record of a sweep on a machine."""
+
+    id: str
+    age_seconds: float  # since it was left there, by the machine's clock
+
+
+def records(access: Access) -> list[Kept]:
+    """The records there, the newest first. Raises `Unreachable`."""
+    line = (
+        "for f in .hotdesk/sweeps/*/record; do "
+        '[ -f "$f" ] && echo "$(($(date +%s) - $(stat -c %Y "$f"))) $f"; done; true'
+    )
+    said = job_runner.run_there(access, line).stdout.decode("utf-8", "replace").split("\n")
+    found = [one.partition(" ") for one in said if one.strip()]
+    kept = [Kept(path.split("/")[2], float(age)) for age, _, path in found]
+    return sorted(kept, key=lambda one: one.age_seconds)
+
+
+def record(access: Access, id_: str) -> bytes:
+    """Raises `Unreachable`."""
+    return job_runner.run_there(access, f"cat .hotdesk/sweeps/{id_}/record").stdout
+
+
+def fetch_project(access: Access, id_: str, to: Path) -> None:
+    """Copy the sweep's project, and its function, from a machine to a folder here. Raises `Unreachable`."""
+    names = [f".hotdesk/sweeps/{id_}/{part}" for part in ("project", "function")]
+    copying.pull(access, names, to, may_replace=lambda name, here, came: True)
+
+
 def stop(access: Access, id_: str) -> None:
     """End the runner, Ray and all that runs there. Raises `Unreachable`."""
     ask(access, "stop", id_)

@@ -14,20 +14,24 @@ from msgspec.structs import replace
 from hotdesk.core.errors import HotdeskError, Unreachable
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import linger, plan
-from hotdesk.core.sweep.model import Machine, MachineState, State, Sweep, Task, Wish
+from hotdesk.core.sweep.model import LEFT, Machine, MachineState, State, Sweep, Task, Wish
 from hotdesk.parallel import every, side_by_side
 from hotdesk.sweep.checkpoints import Checkpoints
 from hotdesk.sweep.engine import Engine, EngineLost
 from hotdesk.sweep.ledger import Ledger
 from hotdesk.sweep.looks import AT_ONCE, LOOK_SECONDS, Looks
 from hotdesk.sweep.machine import Known
-from hotdesk.sweep.site import SeenMachine, Site
+from hotdesk.sweep.record import Recorder
+from hotdesk.sweep.site import SeenMachine, Site, TakenOver
 from hotdesk.sweep.store import SweepStore
 
 TICK_SECONDS = 1.0  # between two surveys while machines come or go
 REST_SECONDS = 5.0  # … and while they are as wanted
 RETRY_SECONDS = 1.0
 GIVEN_UP_SECONDS = 600.0  # how long a machine that does not answer is kept for what is on it
+HOLD_EPOCHS = 1_000_000  # of one computer, before another takes the sweep over
+AWAY_SECONDS = 60.0  # without a round: another computer may have taken the sweep over meanwhile
+MET_SECONDS = 120.0  # how long a machine of another computer is waited for, before it counts as lost
 REPLACED_MOST = 3  # machines that cannot be had, before the sweep stops
 _AT_REST = frozenset({MachineState.WARM, MachineState.GONE})
 _SETTLED = _AT_REST | {MachineState.UP}
@@ -44,7 +48,9 @@ class MachineLoop:
         on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.number, self.store, self.site, self.clock, self.on_note = number, store, site, clock, on_note
-        self.ledger = Ledger(store.change(number, epoch=store.sweep(number).epoch + 1), store, clock)
+        sweep = store.sweep(number)  # (what an earlier computer asks for is refused, however often it begins)
+        epoch = max(sweep.epoch + 1, sweep.hold.number * HOLD_EPOCHS)
+        self.ledger = Ledger(store.change(number, epoch=epoch), store, clock)
         self.engine: Engine | None = None  # what places tasks on the machines, where something does
         self.seen: dict[str, SeenMachine] = {}
         self._ticked = float("-inf")
@@ -54,7 +60,9 @@ class MachineLoop:
         self.looks = Looks(site, clock)
         self.checkpoints = Checkpoints(number, site, store, clock)
         self.ledger.on_end = self.checkpoints.ended
+        self.recorder = Recorder(number, store.folder, site, clock)
         self._replaced = 0
+        self._rounded = float("-inf")  # the last round
         self._usd = 0.0
 
     @property
@@ -68,15 +76,38 @@ class MachineLoop:
     def run(self) -> Sweep:
         """Until the sweep is over, its machines gone; the sweep."""
         try:
-            with every(LOOK_SECONDS, lambda: self.looks.look(self.sweep)):
+            with every(LOOK_SECONDS, self._look):
                 while not (pause := self.round()) < 0:
                     self.clock.sleep(pause)
+        except TakenOver as taken:
+            self.sweep = self.store.give_away(self.sweep, taken.hold.computer, self.clock.now())
+            self.on_note(taken.what)
         finally:
             self._let_go()
         return self.sweep
 
+    def _look(self) -> None:
+        self.looks.look(self.sweep)
+        if not self.sweep.cluster:
+            self.recorder.keep(self.sweep, self.looks.names)
+
     def round(self) -> float:
-        """One round; how long to wait before the next, below 0 where nothing is left to do."""
+        """One round; how long to wait before the next, below 0 where nothing is left to do.
+
+        Raises `TakenOver`.
+        """
+        now = self.clock.now()
+        if now - self._rounded > AWAY_SECONDS:
+            try:
+                self.site.confirm()
+            except TakenOver:
+                raise
+            except HotdeskError as error:
+                self.on_note(
+                    f"Whether another computer goes on with it cannot be seen: {error.what} {error.why}"
+                )
+                return REST_SECONDS
+        self._rounded = now
         try:
             return self._round()
         except EngineLost as error:
@@ -116,6 +147,7 @@ class MachineLoop:
             machines += self._more(machines, wanted - len(present), now)
         placed = all(task.state is State.RUNNING and task.machine for task in self.ledger.open.values())
         busy = {t.machine for t in self.ledger.open.values()} if placed else {m.name for m in machines}
+        busy |= {m.name for m in machines if m.unmet}
         for machine in plan.superfluous(wanted, machines, busy):
             machines = self._put(machines, replace(machine, state=MachineState.LEAVING, since=now, why=""))
         machines = self._leave(machines, now)
@@ -123,12 +155,15 @@ class MachineLoop:
         released = [m.name for m in machines if m.may_go]
         try:
             self.seen = dict(self.site.tick(names, released))
+        except TakenOver:
+            raise
         except HotdeskError as error:  # no look: nothing is known to have changed
             self.on_note(f"The machines cannot be looked at: {error.what} {error.why}")
             return machines
         self._usd = self.site.usd([m.name for m in machines])
         machines = self._compare(machines, now)
-        return self._bring_up(machines, now)
+        machines = self._bring_up(machines, now)
+        return self._give_up_unmet(machines, now)
 
     def _more(self, machines: Sequence[Machine], count: int, now: float) -> list[Machine]:
         """New members. The head's number is used again: its address stays."""
@@ -144,6 +179,26 @@ class MachineLoop:
         if isinstance(machines, list):
             machines[:] = [m for m in machines if m.number not in known]
         return new
+
+    def _give_up_unmet(self, machines: list[Machine], now: float) -> list[Machine]:
+        """Wait no longer for machines of another computer that are gone, or have not answered for long."""
+        unmet = [m for m in machines if m.unmet]
+        there = self.site.present([m.name for m in unmet])
+        late = now - self.sweep.held_at > MET_SECONDS
+        for machine in unmet:
+            if late or machine.name not in there:
+                self.ledger.lose(machine, now)
+                machines = self._put(machines, replace(machine, unmet=False, lost_at=now))
+        return machines
+
+    def _unheard(self, machines: Sequence[Machine], now: float) -> bool:
+        """Whether machines of another computer have still to tell what they have begun and ended."""
+        if not self.sweep.hold.number or any(m.unmet for m in machines):
+            return bool(self.sweep.hold.number)
+        new = any(
+            m.name in self.seen and m.state in {MachineState.WANTED, MachineState.LOST} for m in machines
+        )
+        return new and now - self.sweep.held_at < MET_SECONDS
 
     def _compare(self, machines: list[Machine], now: float) -> list[Machine]:
         """Note which machines went, and which cannot be had."""
@@ -184,7 +239,8 @@ class MachineLoop:
         head = next((m for m in waiting if m.number == 1), head)
         if head is None or not head.address or not waiting:
             return machines
-        answers = side_by_side([partial(self._prepare, machine, head) for machine in waiting], AT_ONCE)
+        asked = self._to_ask()
+        answers = side_by_side([partial(self._prepare, machine, head, asked) for machine in waiting], AT_ONCE)
         for machine, answer in zip(waiting, answers, strict=True):
             if isinstance(answer, HotdeskError):
                 self.on_note(f"{machine.name}: {answer.what} {answer.why}")
@@ -193,17 +249,26 @@ class MachineLoop:
                 raise answer
             else:
                 self._answered.add(machine.name)
-                up = replace(machine, state=MachineState.UP, since=now, why="")
+                up = replace(machine, state=MachineState.UP, since=now, why="", unmet=False)
                 machines = self._put(machines, up)
                 self._catch_up(up, answer, now)
         return machines
 
-    def _prepare(self, machine: Machine, head: Machine) -> Known:
+    def _to_ask(self) -> list[int]:
+        """The tasks of which a machine that has come up may know more."""
+        if not self.sweep.hold.number:
+            return list(self.ledger.open)
+        tasks = self.store.tasks(self.number, (*LEFT, State.FAILED))
+        return [task.number for task in tasks]
+
+    def _prepare(self, machine: Machine, head: Machine, asked: Sequence[int]) -> Known:
         self.site.prepare(self.sweep, machine, head)
-        return self.site.known(self.sweep, machine.name, list(self.ledger.open))
+        return self.site.known(self.sweep, machine.name, asked)
 
     def _catch_up(self, machine: Machine, known: Known, now: float) -> None:
         """What a runner tells that has just been reached: ends count, and what was given up is ended."""
+        if self.sweep.hold.number:
+            self.ledger.learn(known)
         self.ledger.hear(machine, known.ended)
         with contextlib.suppress(Unreachable):  # then it falls silent again
             stale = {
@@ -219,15 +284,22 @@ class MachineLoop:
         """Fetch what is on machines that may go, and note which are gone. Some linger."""
         leaving = [m for m in machines if m.state in {MachineState.LEAVING, MachineState.WARM}]
         there = self.site.present([m.name for m in leaving])
+        taken = []
         for machine in leaving:
             if machine.name not in there:
-                machines = self._put(
-                    machines, replace(machine, state=MachineState.GONE, since=now, lost_at=now)
-                )
+                gone = replace(machine, state=MachineState.GONE, since=now, lost_at=now)
+                machines = self._put(machines, gone)
             elif machine.state is MachineState.LEAVING and not machine.may_go and self._taken(machine, now):
-                reached = machine.name in self.seen
-                left = linger.fetched(self.sweep, machine, now) if reached else replace(machine, fetched=True)
-                machines = self._put(machines, left)
+                taken.append(machine)
+        up = [m.name for m in machines if m.state is MachineState.UP]
+        if (
+            taken and not self.sweep.cluster
+        ):  # what has ended there is known to those that stay, before it goes
+            self.recorder.keep(self.sweep, up, now=True)
+        for machine in taken:
+            reached = machine.name in self.seen
+            left = linger.fetched(self.sweep, machine, now) if reached else replace(machine, fetched=True)
+            machines = self._put(machines, left)
         return machines
 
     def _taken(self, machine: Machine, now: float) -> bool:

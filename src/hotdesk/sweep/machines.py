@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,15 +10,19 @@ from msgspec.structs import replace
 
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import HotdeskError, Kind, Refused
-from hotdesk.core.fleet import FleetOrder, FleetReply, Shortage
-from hotdesk.core.model import Instance
+from hotdesk.core.fleet import FleetOrder, FleetReply, Hold, Shortage
+from hotdesk.core.model import Instance, Phase
 from hotdesk.core.ports import Clock, Fleets
 from hotdesk.core.sweep import group as planning
 from hotdesk.core.sweep.group import Asked, Group, Member, Wanted
+from hotdesk.sweep.site import TakenOver
 from hotdesk.sweep.store import SweepStore
 
 T = TypeVar("T")
 REST_SECONDS = 30.0  # between two looks while every machine is as wanted
+ACT_SECONDS = 60.0  # how old a look may be by which machines are launched or ended
+#: How long a computer that took a sweep over launches and ends nothing: the one before sees that by then.
+SETTLE_SECONDS = 90.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,6 +34,8 @@ class Machines:
     provider: Fleets
     store: SweepStore
     clock: Clock
+    hold: Hold = field(default_factory=Hold)
+    held_at: float = 0.0
     on_note: Callable[[str], None] = lambda text: None
     _shown: dict[str, Instance] = field(default_factory=dict)  # as last looked at
     _looked: float = float("-inf")
@@ -50,10 +56,12 @@ class Machines:
             return group
         group = self.look(group, wanted)
         group = self._save(group, planning.bound(group, wanted.names))
+        if self.hold.number and self.clock.now() - self.held_at < SETTLE_SECONDS:
+            return group
         group = self._end(group, wanted)
         for _ in range(len(wanted.names) + 2):  # an order for the head, and one for each thousand others
             order = planning.next_order(group, wanted, self.clock.now())
-            if order is None or self.clock.now() < self._later:
+            if order is None or self.clock.now() < self._later or self._is_old():
                 break
             group = self._launch(group, order)
             group = self._save(group, planning.bound(group, wanted.names))
@@ -65,7 +73,34 @@ class Machines:
         found = self._asked(lambda: self.provider.fleet(wanted.fleet, self.region))
         self._looked = self.clock.now()
         self._shown = {i.id: i for i in found}
+        self._mind_all(found)
         return self._save(group, planning.looked(group, found, wanted, self.clock.now()))
+
+    def confirm(self, wanted: Wanted) -> None:
+        """See that no other computer goes on with the sweep. Raises `TakenOver`, `HotdeskError`.
+
+        Where no machine is left that would show it, the image does.
+        """
+        group = self.group()
+        if not group.asked and not group.members:
+            return
+        found = self._asked(lambda: self.provider.fleet(wanted.fleet, self.region))
+        self._mind_all(found)
+        if all(machine.phase is Phase.ENDED for machine in found):
+            holds = self.provider.holds
+            self._mind(self._asked(lambda: holds.of_image(wanted.fleet, wanted.image_id)))
+
+    def _mind_all(self, found: Iterable[Instance]) -> None:
+        for machine in found:
+            self._mind(Hold.read(self.provider.holds.tags(machine.id).get("held", "")))
+
+    def _mind(self, hold: Hold) -> None:
+        if hold.ends(self.hold):
+            raise TakenOver(hold)
+
+    def _is_old(self) -> bool:
+        """Whether the last look is too long ago: this computer may have slept since."""
+        return self.clock.now() - self._looked > ACT_SECONDS
 
     def shown(self, member: Member) -> Instance | None:
         return self._shown.get(member.id)

@@ -25,6 +25,7 @@ class Reached:
     folder: Path  # of the sweep, on this computer
     secrets: Callable[[Sweep], Mapping[str, str]]  # their values
     _reach: dict[str, Access]
+    recorded = True
     _counting: ClassVar[threading.Lock] = threading.Lock()
     _coming: ClassVar[list[int]] = []  # bytes of checkpoints that are being copied here
 
@@ -102,6 +103,9 @@ class Reached:
         for task, attempt in of:
             with contextlib.suppress(OSError):  # what is left goes with the sweep
                 (self.folder / "checkpoints" / runner.checkpoint(task, attempt)).unlink()
+
+    def keep_record(self, sweep: Sweep, name: str, record: bytes) -> None:
+        runner.keep_record(self._access(name), sweep.id, record)
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)

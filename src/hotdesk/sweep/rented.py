@@ -56,6 +56,9 @@ class RentedSite(Reached):
 
     # ---- all of them ---------------------------------------------------------------------------------
 
+    def confirm(self) -> None:
+        self.machines.confirm(self.wanted(()))
+
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         rows = {m.name: m for m in self.machines.store.machines(self.sweep.number)}
         self._was_whole |= sum(bool(m.instance) for m in rows.values()) >= self.sweep.machines
@@ -109,6 +112,7 @@ class RentedSite(Reached):
             most=self.fleets.fleet_most,
             burst=self.fleets.fleet_burst,
             lag_seconds=self.fleets.lag_seconds,
+            held=str(self.sweep.hold),
         )
 
     def troubles(self) -> Mapping[str, str]:

@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 from hotdesk.core.errors import Missing, Usage
-from hotdesk.core.sweep.model import Task
+from hotdesk.core.money import Amount, in_same, is_comparable
+from hotdesk.core.sweep.model import Sweep, Task
 from hotdesk.core.sweep.params import Scalar
 from hotdesk.system import write_atomically
 
@@ -19,17 +20,22 @@ _NOT_FINITE = {"nan", "inf", "-inf"}  # as a metric is kept that JSON has no num
 _AFTER = ("state", "exit_status", "attempts", "lost", "seconds", "usd", "machine", "why")
 
 
-def rows(tasks: Iterable[Task]) -> list[Row]:
-    """A row for each task, all with the same columns. A metric called like a parameter is `metric.NAME`."""
+def rows(tasks: Iterable[Task], sweep: Sweep | None = None) -> list[Row]:
+    """A row for each task, all with the same columns. A metric called like a parameter is `metric.NAME`.
+
+    Where the sweep's cloud tells prices in another currency, there is a column for that; of US dollars only
+    if a rate is set.
+    """
+    one = in_same(1.0, sweep.pools[0]) if sweep and sweep.pools else None
     found = list(tasks)
     names = list(dict.fromkeys(name for task in found for name in task.params))
     metrics = list(dict.fromkeys(name for task in found for name in task.metrics))
-    taken = {*_BEFORE, *names, *_AFTER}
+    taken = {*_BEFORE, *names, *_AFTER, *([one.currency.lower()] if one else [])}
     column = {name: f"metric.{name}" if name in taken else name for name in metrics}
-    return [_row(task, names, column) for task in found]
+    return [_row(task, names, column, one) for task in found]
 
 
-def _row(task: Task, names: Sequence[str], column: dict[str, str]) -> Row:
+def _row(task: Task, names: Sequence[str], column: dict[str, str], one: Amount | None) -> Row:
     return {
         "task": task.number,
         **{name: task.params.get(name) for name in names},
@@ -39,7 +45,8 @@ def _row(task: Task, names: Sequence[str], column: dict[str, str]) -> Row:
         "attempts": task.attempt,
         "lost": task.lost,
         "seconds": round(task.seconds, 3),
-        "usd": round(task.usd, 6),
+        **({one.currency.lower(): round(task.usd * one.value, 6)} if one else {}),
+        **({"usd": round(task.usd, 6)} if is_comparable(one) else {}),
         "machine": task.machine,
         "why": task.why,
     }

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from hotdesk.core.errors import Busy
+from hotdesk.core.fleet import Hold
 from hotdesk.core.model import Value
 from hotdesk.core.sweep.model import Machine, Order, Sweep
 from hotdesk.sweep.engine import Engine
 from hotdesk.sweep.machine import Known, Saved
+
+
+class TakenOver(Busy):
+    """Another computer goes on with this sweep: nothing of it is to be touched from here."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(
+            f"This sweep goes on at {hold.computer or 'the computer where it began'}.",
+            "That computer has taken it over: its tasks and machines are its own now.",
+            "hotdesk sweep resume DESK   # takes it back",
+        )
+        self.hold = hold
 
 
 class SeenMachine(Value, frozen=True):
@@ -24,8 +38,24 @@ class SeenMachine(Value, frozen=True):
 class Site(Protocol):
     """What is asked of one machine raises `Unreachable` where it does not answer."""
 
+    recorded: bool  # whether another computer can see these machines, and go on from a record there
+
+    def confirm(self) -> None:
+        """See that no other computer goes on with the sweep, before anything is done after a while away.
+
+        Raises `TakenOver`, and `HotdeskError` where that cannot be seen.
+        """
+        ...
+
+    def keep_record(self, sweep: Sweep, name: str, record: bytes) -> None:
+        """Leave the sweep's record on a machine, from where another computer can go on with it."""
+        ...
+
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
-        """One survey, and the next steps to have these machines and be rid of those; what can be used."""
+        """One survey, and the next steps to have these machines and be rid of those; what can be used.
+
+        Raises `TakenOver` where another computer goes on with the sweep, before any step.
+        """
         ...
 
     def troubles(self) -> Mapping[str, str]:

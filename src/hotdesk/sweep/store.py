@@ -75,6 +75,10 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
+TABLES = (
+    *("tasks", "attempts", "machines", "unwanted", "members", "orders", "shortages"),
+    "checkpoints",
+)  # with what belongs to a sweep, each by its number
 _COLUMNS = (
     "number, params, state, attempt, failed, lost, machine, began_at, ended_at, seconds, usd, exit_status,"
     " metrics, why, last"
@@ -209,10 +213,45 @@ class SweepStore:
     def forget(self, number: int) -> None:
         """Delete a sweep and all that belongs to it."""
         with self._writing() as db:
-            tables = ("tasks", "attempts", "machines", "unwanted", "members", "orders", "shortages")
-            for table in (*tables, "checkpoints"):
-                db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
+            self._empty(db, number)
             db.execute("DELETE FROM sweeps WHERE number = ?", (number,))
+
+    def _empty(self, db: sqlite3.Connection, number: int) -> None:
+        for table in TABLES:
+            db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
+
+    def rows_of(self, number: int) -> tuple[Sweep, dict[str, list[tuple[Any, ...]]]]:
+        """A sweep and all its rows, by table, as they are at one moment."""
+        with self._writing() as db:
+            tables = {
+                t: db.execute(f"SELECT * FROM {t} WHERE sweep = ?", (number,)).fetchall() for t in TABLES
+            }
+            return self._read(db, number), tables
+
+    def give_away(self, sweep: Sweep, computer: str, now: float) -> Sweep:
+        """Another computer goes on with a sweep: its machines, and what they cost, are no more this one's."""
+        before = self.group(sweep.number)
+        ended = tuple(replace(m, ended_at=m.ended_at or now) for m in before.members)
+        self.put_group(sweep.number, before, replace(before, members=ended))
+        self.forget_secrets(sweep)
+        return self.change(sweep.number, away=computer or "the computer where it began", held_at=now)
+
+    def adopt(self, sweep: Sweep, tables: Mapping[str, Sequence[Sequence[Any]]]) -> Sweep:
+        """Take a sweep up as another computer has left it, in place of what was known of it here."""
+        with self._writing() as db:
+            bodies = db.execute("SELECT body FROM sweeps").fetchall()
+            known = next((s for (body,) in bodies if (s := _sweep.decode(body)).id == sweep.id), None)
+            if known is None:
+                row = db.execute("INSERT INTO sweeps (over, body) VALUES (0, '')")
+                known = replace(sweep, number=row.lastrowid or 0)
+            sweep = replace(sweep, number=known.number, origin=sweep.origin or sweep.number)
+            self._empty(db, sweep.number)
+            for table in TABLES:
+                if rows := [(sweep.number, *row[1:]) for row in tables[table]]:
+                    marks = ", ".join("?" * len(rows[0]))
+                    db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+            self._change(db, sweep)
+        return sweep
 
     # ---- secrets: beside the database, never in it -----------------------------------------------------
 

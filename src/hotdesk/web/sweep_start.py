@@ -35,6 +35,8 @@ class NewSweep(Value, frozen=True):
     deadline: str = ""
     budget: float | None = None  # US dollars
     pull: tuple[str, ...] = ()
+    checkpoint: str = ""
+    checkpoint_gib: float | None = None
     anyway: bool = False
     over_budget: bool = False
     verb: Literal["sweep"] = "sweep"
@@ -55,6 +57,7 @@ class NewSweep(Value, frozen=True):
             "memory_gib": self.memory,
             "retries": self.retries,
             "budget_usd": self.budget,
+            "checkpoint_gib": self.checkpoint_gib,
         }
         for name, number in numbers.items():
             least = 0 if name in {"retries", "budget_usd"} else 1 if name == "machines" else 0.001
@@ -71,6 +74,7 @@ class NewSweep(Value, frozen=True):
             limit_seconds=length(self.time_limit, "s") or None,
             deadline_seconds=None if hours is None else 3600 * hours,
             pull=self.pull,
+            checkpoint=self.checkpoint,
             anyway=self.anyway,
             **{name: number for name, number in numbers.items() if number is not None},  # type: ignore[arg-type]
         )
@@ -107,6 +111,8 @@ class NewSweep(Value, frozen=True):
             ("--deadline", self.deadline or None),
             ("--budget", self.budget),
             *(("--pull", path) for path in self.pull),
+            ("--checkpoint", self.checkpoint or None),
+            ("--checkpoint-gib", self.checkpoint_gib),
         ):
             if value is not None:
                 said += [option, value if isinstance(value, str) else f"{value:g}"]

@@ -44,7 +44,7 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
     tasks, saved = sweeps.tasks(view.sweep.number), sweeps.checkpoints(view.sweep.number)
     counts = Counter(sweep_shapes.state(task) for task in tasks)  # of the same moment as the tasks
     each = [
-        sweep_shapes.task(task, saved.get(task.number))
+        sweep_shapes.task(view.sweep, task, saved.get(task.number))
         for task in tasks
         if not since or task.state in OPEN or task.ended_at >= since - LATE
     ]

@@ -9,6 +9,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
+from hotdesk.core.money import in_same
 from hotdesk.services.view import View
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def command(as_json: bool) -> None:
         name, show = f"Sweep {sweep.sweep.number}", f"sweep show {sweep.sweep.number}"
         if sweep.sweep.cluster:
             name, show = f"The {sweep.sweep.title}", f"cluster show {sweep.sweep.desk}"
-        render.note(f"{name} {_machines(sweep)}, {render.usd(sweep.usd_per_hour)} an hour: hotdesk {show}")
+        told = in_same(sweep.usd_per_hour, sweep.sweep.pools[0]) if sweep.sweep.pools else None
+        price = render.per_hour(sweep.usd_per_hour, told)
+        render.note(f"{name} {_machines(sweep)}, {price}: hotdesk {show}")
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))

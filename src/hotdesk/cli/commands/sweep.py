@@ -195,7 +195,7 @@ def show(
         saved = sweeps.checkpoints(view.sweep.number)
         now = desks.services.clock.now()
     if as_json:
-        each = [sweep_shapes.task(task, saved.get(task.number)) for task in found]
+        each = [sweep_shapes.task(view.sweep, task, saved.get(task.number)) for task in found]
         render.json({**sweep_shapes.row(view), "each": each})
         return
     head = [*sweep_shown.head(view), *sweep_shown.checkpoints(view, saved, now)]
@@ -247,6 +247,34 @@ def retry(
             _goes_on(sweep.number)
         if as_json:
             render.json(sweep_shapes.row(desks.services.sweeps.view(sweep.number)))
+
+
+@command.command()
+@click.argument("desk", type=options.DeskName())
+@click.option("--detach", is_flag=True, help="Return at once; a background process goes on.")
+@options.yes
+@options.as_json
+@click.pass_context
+def resume(ctx: click.Context, /, desk: str, *, detach: bool, yes: bool, as_json: bool) -> None:
+    """Go on here with a desk's sweep that another computer, or a watcher at another desk, goes on with.
+
+    What runs goes on meanwhile, and nothing that is done is done again. The other computer stops by itself
+    once it sees that, also if that is days later. This one needs the desk's key.
+    """
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        try:
+            sweep = sweeps.resume(desk, anyway=yes)
+        except NeedsDecision as question:
+            options.agreed(f"{question.what} {question.why} Go on here?", yes, question.fix)
+            sweep = sweeps.resume(desk, anyway=True)
+        counts = sweeps.view(sweep.number).counts
+        render.note(f"Sweep {sweep.number} goes on here: {counts.done:,} of {counts.total:,} tasks are done.")
+        if not detach:
+            ctx.exit(_follow(desks, sweep.number, as_json))
+        _goes_on(sweep.number)
+        if as_json:
+            render.json(sweep_shapes.row(sweeps.view(sweep.number)))
 
 
 @command.command()
@@ -369,7 +397,7 @@ def results(
         sweeps = desks.services.sweeps
         view = sweeps.view(number)
         found = sweeps.tasks(view.sweep.number)
-        rows = table.rows(found)
+        rows = table.rows(found, view.sweep)
         if sort:
             rows = _sorted(rows, sort)
         if to is not None:
@@ -385,11 +413,17 @@ def results(
 
 
 @command.command(hidden=True)
-@click.argument("number", type=int)
-def drive(number: int) -> None:
-    """Be the process that goes on with a sweep."""
+@click.argument("number", type=int, default=0)
+@click.option("--stop", is_flag=True)
+def drive(number: int, *, stop: bool) -> None:
+    """Be the process that goes on with a sweep; with --stop, end all of them, and no sweep."""
+    from hotdesk.services import sweep_watch
+
     with options.open_desks() as desks:
-        desks.services.sweeps.go_on(number)
+        if stop:
+            sweep_watch.stop_all(desks.services.sweeps)
+        else:
+            desks.services.sweeps.go_on(number)
 
 
 # ---- parts -------------------------------------------------------------------------------------------
@@ -435,6 +469,9 @@ def _follow(desks: Hotdesk, number: int, as_json: bool) -> int:
         return 130
     if as_json:
         render.json(sweep_shapes.row(view))
+    if away := view.sweep.away:
+        render.note(f"Sweep {number} goes on at {away}.\n  hotdesk sweep resume {view.sweep.desk}   # here")
+        return 6
     counts = view.counts
     if counts.failed or counts.cancelled:
         if counts.failed:

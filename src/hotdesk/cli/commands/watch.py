@@ -130,6 +130,7 @@ def _answer(desks: Hotdesk, started: int | None = None) -> None:
 def _send(desks: Hotdesk, name: str, send_credentials: bool, send_secrets: bool, *, yes: bool) -> None:
     from hotdesk.loop import remote_watcher, watcher
     from hotdesk.providers import registry
+    from hotdesk.services import sweep_watch
     from hotdesk.services.limits import Limits
     from hotdesk.system import config_files
 
@@ -162,11 +163,17 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, send_secrets: bool,
     place = remote_watcher.WatcherHost(services.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
     variables = given if send_secrets else ()
-    sent, whose = remote_watcher.send(services.store, place, config, sent_too, variables)
+    chosen = sweep_watch.watched(services.sweeps, [d.name for d in others])
+    with sweep_watch.handing_over(services.sweeps, chosen, name) as (write, give):
+        handed = remote_watcher.Sweeps(write, give)
+        sent, whose = remote_watcher.send(services.store, place, config, sent_too, variables, sweeps=handed)
     watcher.dismiss(services.store)
     render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
     if whose:
         render.echo(f"  It uses {whose}.")
+    if chosen:
+        numbers = " and ".join(str(sweep.number) for sweep in chosen)
+        render.echo(f"  It goes on with sweep {numbers}, too.")
     if given and not send_secrets:
         render.note(
             f"These values stay here: {values}. After an interruption, the job waits for this computer."
@@ -177,6 +184,7 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, send_secrets: bool,
 def _back(desks: Hotdesk, name: str) -> None:
     from hotdesk.cli.commands.run import report
     from hotdesk.loop import remote_watcher
+    from hotdesk.services import sweep_watch
 
     services = desks.services
     sent = remote_watcher.away(services.store)
@@ -184,14 +192,18 @@ def _back(desks: Hotdesk, name: str) -> None:
         where = f"hotdesk watch --stop --on {sent.desk}" if sent else "hotdesk watch --stop"
         raise Unknown(f"No watcher was sent to {name}.", "", where)
     clouds = frozenset(d.provider for d in services.store.desks() if d.name in sent.names)
+    came: list[int] = []
     services.notices.begin()
     last_row = max((row.id for row in services.store.rows(limit=1)), default=0)
     ended = remote_watcher.bring_back(
         services.store,
         remote_watcher.WatcherHost(services.access(name), clouds),
         sent,
+        lambda state: came.extend(sweep_watch.bring_back(services.sweeps, state)),
     )
     services.notices.known_elsewhere(last_row, ended)
     render.echo(f"The watcher at {name} has ended, and what it did is known here.")
+    for number in came:
+        render.echo(f"Sweep {number}: hotdesk sweep show {number}")
     for job in ended:
         report(job)

@@ -85,6 +85,9 @@ def head(view: SweepView) -> list[str]:
     if view.lingers_until:
         until = time.strftime("%H:%M", time.localtime(view.lingers_until))
         lines.append(f"kept until {until}, or: hotdesk sweep cancel {sweep.number}")
+    if sweep.away:
+        text = f"it goes on at {sweep.away}; here again with: hotdesk sweep resume {sweep.desk}"
+        lines.append(render.style(text, "yellow"))
     if sweep.stopped:
         lines.append(render.style(f"stopped: {render.safe(sweep.stopped)}", "yellow"))
     return lines

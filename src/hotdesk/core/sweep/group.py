@@ -108,6 +108,7 @@ class Wanted(Value, frozen=True):
     most: int = 1000  # machines in one order
     burst: tuple[int, float] = (1000, 2.0)  # machines launched at once, and then each second
     lag_seconds: float = 0.0
+    held: str = ""  # by which computer, if not the one that began it: core/fleet.py
 
 
 # ---- what is heard -----------------------------------------------------------------------------------
@@ -233,6 +234,7 @@ def next_order(group: Group, wanted: Wanted, now: float) -> FleetOrder | None:
                 count=count,
                 offers=tuple(pools),
                 image_id=wanted.image_id,
+                held=wanted.held,
             )
     return None
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
+from hotdesk.core.fleet import Hold
 from hotdesk.core.model import MarketChoice, Offer, Value
 from hotdesk.core.sweep.params import Params, Scalar
 
@@ -77,6 +78,10 @@ class Sweep(Value, frozen=True):
     heir: int = 0  # the sweep that gets its machines
     after: int = 0  # the sweep whose machines it gets
     group: str = ""  # the name of its machines in a cloud, where it is not of its own
+    origin: int = 0  # its number at the computer that began it, by which its machines know it; 0: this one
+    hold: Hold = Hold()  # by which this computer goes on with it
+    held_at: float = 0.0  # … since when
+    away: str = ""  # the computer that goes on with it instead of this one
 
     @property
     def title(self) -> str:
@@ -88,12 +93,13 @@ class Sweep(Value, frozen=True):
 
     def member(self, number: int) -> str:
         """The name of a machine, from 1."""
-        return f"{'cluster' if self.cluster else 'sweep'}{self.number}-{number}"
+        return f"{'cluster' if self.cluster else 'sweep'}{self.origin or self.number}-{number}"
 
     @property
     def id(self) -> str:
         """Unique on every disk, even where this computer's state was lost."""
-        return f"{self.number}-{sha256(f'{self.desk}:{self.created_at}'.encode()).hexdigest()[:6]}"
+        digest = sha256(f"{self.desk}:{self.created_at}".encode()).hexdigest()
+        return f"{self.origin or self.number}-{digest[:6]}"
 
     @property
     def fleet(self) -> str:
@@ -155,6 +161,7 @@ class Machine(Value, frozen=True):
     instance: str = ""  # which machine of the cloud the runner was started on
     since: float = 0.0  # of this state
     lost_at: float = 0.0  # when it was lost last: what had been asked for by then may have begun there
+    unmet: bool = False  # whether it has not told this computer yet what another one has begun there
     fetched: bool = False  # whether all that is to be kept of it is here, so that it may be deleted
     why: str = ""
 

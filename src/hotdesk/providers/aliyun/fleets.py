@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import hotdesk
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
+from hotdesk.core.fleet import FleetOrder, FleetReply, Hold, Launched, Shortage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import side_by_side
@@ -25,7 +26,7 @@ from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.cloud import price, vocabulary
 from hotdesk.providers.cloud.caller import Computer
-from hotdesk.providers.cloud.ids import qualified
+from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import HOUR
 from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE
 
@@ -35,6 +36,7 @@ PAGE = 100
 BURST = (1000, 10.0)
 #: From its launch on, a machine is released by the cloud itself unless `renew` puts that off.
 RELEASE_SECONDS = 7200.0
+_TAGGED_MOST = 50  # resources in one TagResources (ECS API reference)
 GROUP = {"name": network.FLEET}
 SAID = "hotdesk: the machines of one cluster among themselves"
 #: What one pool lacks, and another may have.
@@ -170,6 +172,7 @@ def run_request(
         computer=computer,
         role=role,
         version=hotdesk.__version__,
+        held=order.held,
     )
     place = network.Place("", vswitch, "")
     request = instances.run_request(_as_one(order, offer), base, place, user_data, disk=disk, role=role) | {
@@ -247,3 +250,36 @@ def renew(account: Account, region: str, ids: Collection[str], seconds: float) -
             continue
         if isinstance(answer, Exception):
             raise answer
+
+
+# ---- which computer goes on with it ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holds:
+    """See core/fleet.py. `row`: a machine as ECS described it last."""
+
+    account: Account
+    row: Callable[[str], Mapping[str, Any]]
+
+    def tags(self, machine_id: str) -> Mapping[str, str]:
+        return tags.read(self.row(machine_id).get("Tags"))
+
+    def of_image(self, fleet: str, image_id: str) -> Hold:
+        region, bare = split(image_id)
+        told = self.account.ask(region, "DescribeImages", ImageId=bare, ImageOwnerAlias="self")
+        found = told["Images"]["Image"]
+        if not found:
+            raise Refused(Kind.BAD_REQUEST, f"The image {bare} is gone.")
+        return Hold.read(tags.read(found[0].get("Tags")).get(vocabulary.held(fleet), ""))
+
+    def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
+        region, bare = split(image_id)
+        self._tag(region, "image", [bare], vocabulary.held(fleet), hold)
+        ids = sorted(split(id_)[1] for id_ in machine_ids)
+        for at in range(0, len(ids), _TAGGED_MOST):
+            self._tag(region, "instance", ids[at : at + _TAGGED_MOST], "held", hold)
+
+    def _tag(self, region: str, kind: str, ids: Sequence[str], key: str, hold: Hold) -> None:
+        pair = [{"Key": f"{vocabulary.MARK}:{key}", "Value": str(hold)}]
+        self.account.tell(region, "TagResources", ResourceType=kind, ResourceId=list(ids), Tag=pair)

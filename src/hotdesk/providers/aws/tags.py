@@ -30,6 +30,8 @@ hotdesk:disks       /dev/sda1=100           what a complete image must hold
 hotdesk:moved       4                       the desk's generation at which a machine got its type
 hotdesk:of          blue                    on a fleet's machines: the desk whose image and keys they have
                                             (their hotdesk:desk is the fleet's name)
+hotdesk:held        2 desktop-4f2a          … the computer that has taken it over, and the how manieth time;
+                                            on the image, under `held-` and the fleet's name
 hotdesk:owner       user/alice              see owner.py
 hotdesk:verified    1                       verified
 """

@@ -41,6 +41,11 @@ def of(desk: str, name: str, **more: object) -> Tags:
     return {"desk": desk, "name": name, **{k: str(v) for k, v in more.items() if v not in {"", None}}}
 
 
+def held(fleet: str) -> str:
+    """The key under which an image says which computer goes on with a fleet (core/fleet.py)."""
+    return f"held-{fleet}"
+
+
 def of_image(order: BakeOrder, told: Tags, sizes: Mapping[str, int], kept: Iterable[str]) -> Tags:
     """The tags of an image of a machine, or of disks, whose tags are `told`; it has those in `kept` too."""
     return of(
