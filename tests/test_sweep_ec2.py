@@ -250,8 +250,8 @@ def test_another_computer_goes_on_with_a_sweep_whose_computer_died(
 def test_a_watcher_at_another_desk_goes_on_with_a_sweep_and_brings_it_back(
     cloud: FakeEc2, parked: Command, ledger: Path
 ) -> None:
-    """1. A sweep is handed to the watcher while it runs. 2. All ends there, with this computer off. 3. It comes
-    back with its results and logs."""
+    """1. A sweep is handed to the watcher while it runs. 2. All ends there, with this computer off.
+    3. It comes back with its results and logs."""
     hold = Path(f"{ledger}.hold")
     assert parked("up", "tower", "--type", "t3.micro", "--market", "on-demand").returncode == 0
     assert parked(*start(16, ledger, "--machines", "2", "--pull", "task.py", nap=1.0)).returncode == 0

@@ -128,6 +128,16 @@ class Sweeps:
             self._services.sweeps.wait_for(sweep.number, tasks)
         return self.show(sweep.number, wait=wait and not tasks)
 
+    def resume(self, desk: str, *, anyway: bool = False, wait: bool = True) -> SweepResult:
+        """Go on here with a desk's sweep that another computer has; with `wait`, until it is over.
+
+        What runs goes on meanwhile, and nothing that is done is done again. Raises `Unknown` where there is
+        no such sweep, `Missing` without the desk's key, and `NeedsDecision`, unless `anyway`, where that
+        computer still goes on with it, or no machine is left that knows what was done last.
+        """
+        sweep = self._services.sweeps.resume(desk, anyway=anyway)
+        return self.show(sweep.number, wait=wait)
+
     def rm(
         self, *numbers: int, over_seconds: float | None = None, dry_run: bool = False
     ) -> list[RemovedSweep]:
@@ -150,7 +160,7 @@ class Sweeping:
 
     @property
     def sweeps(self) -> Sweeps:
-        """The sweeps that were begun: `ls`, `show`, `logs`, `results`, `returned`, `retry`, `cancel`."""
+        """Sweeps that were begun: `ls`, `show`, `logs`, `results`, `returned`, `retry`, `cancel`, `resume`."""
         return Sweeps(self.services)
 
     @overload

@@ -52,7 +52,10 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "predictions": (shapes.Predictions, ("predict",)),
     "bench": (shapes.Bench, ("bench",)),
     "study": (Study, ("simulate",)),
-    "sweep": (sweep_shapes.SweepRow, ("sweep start", "sweep show", "sweep retry", "sweep cancel")),
+    "sweep": (
+        sweep_shapes.SweepRow,
+        ("sweep start", "sweep show", "sweep retry", "sweep cancel", "sweep resume"),
+    ),
     "sweeps": (list[sweep_shapes.SweepRow], ("sweep ls",)),
     "sweep-plan": (sweep_shapes.SweepPlan, ("sweep start --dry-run", "cluster up --dry-run")),
     "sweep-log": (sweep_shapes.SweepLog, ("sweep logs", "cluster logs")),
