@@ -261,7 +261,8 @@ def test_a_watcher_at_another_desk_goes_on_with_a_sweep_and_brings_it_back(
     assert sent.returncode == 0, sent.stderr
     assert "goes on with sweep 1, too" in sent.stdout
     assert json.loads(parked("sweep", "show", "--json").stdout)["state"] == "elsewhere"
-    assert not Path(os.environ["HOTDESK_STATE"], "locks", "@sweep-1").read_text()
+    with Hotdesk() as desks:
+        assert not desks.services.sweeps.driven(1)
     assert "goes on at tower" in parked("sweep", "cancel").stderr
     machines = {m["id"] for m in launched(cloud)}
     hold.unlink()

@@ -160,7 +160,7 @@ class Sweeping:
 
     @property
     def sweeps(self) -> Sweeps:
-        """Sweeps that were begun: `ls`, `show`, `logs`, `results`, `returned`, `retry`, `cancel`, `resume`."""
+        """Those begun: `ls`, `show`, `logs`, `results`, `returned`, `retry`, `cancel`, `resume`, `rm`."""
         return Sweeps(self.services)
 
     @overload
