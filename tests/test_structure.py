@@ -218,7 +218,7 @@ ONCE = {
         "system.py",  # write_atomically
         "connect/keys.py", "connect/placing.py", "doctor/__init__.py", "snapshots/pack_file.py",
         "snapshots/restore.py", "providers/local/provider.py", "providers/local/runtime/terminator.py",
-        "services/sweeps.py",
+        "services/sweeps.py", "services/sweep_takeover.py",
     }),  # … and what is moved, made by another program or a whole folder
     "a file is locked": (r"fcntl\.(flock|lockf)\b|LOCK_EX", {"system.py"}),
     "a process outlives us": (r"posix_spawn\(|os\.fork\(|os\.setsid\(", {"system.py"}),

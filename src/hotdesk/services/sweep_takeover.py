@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Refused, Unknown, Unreachable
 from hotdesk.core.fleet import Hold
@@ -176,4 +174,4 @@ def _from_here(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance], *, anyw
         store.keep_secrets(mine, given)
         sweep = store.change(mine.number, hold=hold, held_at=sweeps.clock.now(), away="", origin=mine.origin)
     sweeps.drive(sweep.number)
-    return replace(sweep)
+    return sweep
