@@ -34,6 +34,7 @@ from tests.forked_as import end, fork_jupyter, lay_out, load_jupyter, show
 
 SOURCE = Path(__file__).parents[1] / "src"
 #: Read by Python when it starts, or when it is loaded.
+ADDRESS = "HOTDESK_TESTS_FORK"  # in the environment of a process that uses our server
 _READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "SSL_", "OPENSSL_")
 
 
@@ -78,25 +79,50 @@ def begin(words: Sequence[str]) -> subprocess.Popen[str] | Begun:
         return subprocess.Popen(
             argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-    return Begun(words, environment)
+    ours, theirs = os.pipe()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    return Begun([list(words), environment, str(Path.cwd())], [theirs, nothing], ours)
+
+
+def lent() -> dict[str, str]:
+    """What a process needs in its environment so that it starts the tests' own modules as forks, too."""
+    if "HOTDESK_STARTS" in os.environ or not show(sys.orig_argv, os.environ):
+        return {}
+    return {ADDRESS: _server()[1:].decode()}
+
+
+def begin_module(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str] | Begun:
+    """`python -m MODULE ...` of the tests' own, with pipes for its input and its output."""
+    if ADDRESS not in os.environ:
+        return subprocess.Popen(
+            argv, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    (reads, stdin), (ours, theirs) = os.pipe(), os.pipe()
+    words = [argv[0], "-P", *argv[1:]]
+    request = [words, dict(environment), str(Path.cwd()), 0o22, [0, 1]]
+    return Begun(request, [2, reads, theirs], ours, os.fdopen(stdin, "w"))
 
 
 class Begun:
     """A fork that runs, with what tests use of a `subprocess.Popen`."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        ours, theirs = os.pipe()
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        request = json.dumps([list(words), dict(environment), str(Path.cwd())]).encode()
+    def __init__(
+        self, request: list[Any], files: Sequence[int], stdout: int, stdin: TextIO | None = None
+    ) -> None:
+        body = json.dumps(request).encode()
         self._line = socket.socket(socket.AF_UNIX)
         self._line.connect(_server())
-        socket.send_fds(self._line, [len(request).to_bytes(4, "big")], [theirs, nothing])
-        os.close(theirs)
-        os.close(nothing)
-        self._line.sendall(request)
-        self.stdout = os.fdopen(ours)
+        socket.send_fds(self._line, [len(body).to_bytes(4, "big")], files)
+        for file in files:
+            if file > 2:
+                os.close(file)
+        self._line.sendall(body)
+        self.stdin, self.stdout = stdin, os.fdopen(stdout)
         self.pid = int.from_bytes(_exactly(self._line, 4), "big")
         self.returncode: int | None = None
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
@@ -196,6 +222,8 @@ def _server() -> bytes:
     """The address of this process's own server, which ends with it; in a fork, of that which made it."""
     if _served:
         return _served[0]
+    if address := os.environ.get(ADDRESS):
+        return b"\0" + address.encode()
     ours, theirs = socket.socketpair()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(b"\0hotdesk-tests-%d" % os.getpid())
@@ -328,7 +356,8 @@ def _become_worker(  # noqa: PLR0917
     lay_out({0: nothing, 1: files[0], 2: files[0], **dict(zip(numbers, files[1:], strict=True))})
     show(argv, environment)
     _begin(environment, cwd)
-    del sys.path[0]  # -P
+    if argv[3].partition(".")[0] == "hotdesk":
+        del sys.path[0]  # -P
     sys.argv = ["", *argv[4:]]
     if argv[3] == _SUPERVISOR:
         fork_jupyter()

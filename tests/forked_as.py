@@ -76,7 +76,7 @@ def load_jupyter() -> None:
         "jupyterlab.handlers.extension_manager_handler",
         "notebook_shim.shim",
     ):
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):  # of another version, or not there
             importlib.import_module(name)
 
 

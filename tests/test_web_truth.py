@@ -139,6 +139,12 @@ def test_two_browsers_and_a_terminal_see_the_same(hotdesk: Command, chrome: Brow
             page.wait_for_selector(".card", state="detached", timeout=LATE)
 
 
+def answering(state: Path) -> list[psutil.Process]:
+    """What asks the clouds for a page."""
+    words = ["hotdesk.web.answering", str(state)]
+    return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[-2:] == words]
+
+
 def test_what_asks_the_clouds_is_killed_and_another_looks(
     hotdesk: Command, chrome: Browser, tmp_path: Path
 ) -> None:
@@ -146,10 +152,7 @@ def test_what_asks_the_clouds_is_killed_and_another_looks(
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
         page.goto(served.link)
         card(page, "blue", "running")
-        words = ["hotdesk.web.answering", str(tmp_path / "state")]
-        asking = [
-            one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[-2:] == words
-        ]
+        asking = answering(tmp_path / "state")
         assert asking
         for process in asking:
             process.kill()
@@ -186,7 +189,8 @@ def test_a_rented_desk_tells_how_long_it_has_been_idle(
             assert json.loads(hotdesk("show", "red", "--json").stdout)["idle_seconds"] == row["idle_seconds"]
             listening = [
                 p
-                for p in psutil.Process(served.process.pid).children(recursive=True)
+                for asking in answering(tmp_path / "state")
+                for p in asking.children(recursive=True)
                 if "worked" in " ".join(p.cmdline())
             ]
             assert len(listening) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fake_ec2.process import FakeEc2
+from tests import forked
 from tests.light.machine import PORT, ROOT
 
 REGION = "us-west-2"
@@ -50,6 +51,8 @@ def ssh_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ssh that reaches light machines, and hotdesk's settings for them. The cloud needs them too."""
     ssh = shutil.which("ssh")
     assert ssh
+    for name, value in forked.lent().items():
+        monkeypatch.setenv(name, value)
     programs = folder / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     (programs / "ssh").write_text(_SSH.format(ssh=ssh, port=PORT))

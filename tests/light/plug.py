@@ -18,6 +18,7 @@ from typing import Any
 import asyncssh
 
 from fake_ec2.rig import Machines
+from tests import forked
 from tests.light.machine import PORT, ROOT, end_all, environment
 
 #: What a whole system keeps in folders of its own is not to be looked for in this computer's.
@@ -52,7 +53,9 @@ class LightMachines(Machines):
                 "-ldl",
             ]
             subprocess.run(made, check=True)
-        self.running: dict[str, tuple[subprocess.Popen[str], str]] = {}  # by instance: process and mark
+        self.running: dict[
+            str, tuple[subprocess.Popen[str] | forked.Begun, str]
+        ] = {}  # by instance: process and mark
         self.volumes: dict[str, str] = {}  # by instance
         self.consoles: dict[str, str] = {}
 
@@ -63,13 +66,9 @@ class LightMachines(Machines):
         mark = f"{self.folder.name.rpartition('-')[2]}-{machine['id'][-8:]}-{self.dice.randrange(10**6)}"
         Path(f"/tmp/hdl-{mark}").mkdir(mode=0o700)
         address = self._address()
-        process = subprocess.Popen(
+        process = forked.begin_module(
             [sys.executable, "-m", "tests.light.machine", str(volume), address, mark],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         )
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
