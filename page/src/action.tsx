@@ -24,7 +24,7 @@ const ABOUT: Record<Verb, Word> = {
 const STEPS: Record<string, Word> = {
   launch: "Launch a machine", hold: "Ask for a better place", start: "Start the machine", stop: "Stop the machine", retype: "Change the machine's type",
   bake: "Take an image", verify: "Read the image back", copy: "Copy the image", delete: "Delete", prove: "Log in, and ask Jupyter",
-  leave: "It has shut itself down; it is parked", hand: "Hand over to its new place", fetch: "Copy its files to this computer", bring: "Bring its files to the new machine", grow: "Enlarge the disk", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
+  leave: "It has shut itself down; it is parked", vacate: "Its machine is about to be ended; it is parked", hand: "Hand over to its new place", fetch: "Copy its files to this computer", bring: "Bring its files to the new machine", grow: "Enlarge the disk", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
 };
 
 /** A step in words. */

@@ -16,6 +16,7 @@ export interface Offers {
   machines: Machine[]; places: Place[]; bands: string[]; machine: number[]; place: number[]; spot: number[]; usd: number[];
   currencies: { name: string; rated: boolean; per_usd: number }[]; currency: number[]; told: Record<string, string>; source: number[]; estimates: boolean[];
   time: (number | null)[]; band: (number | null)[]; notes: string[]; gathered_at: number | null;
+  reserved: { instance_type: string; zone: string; source: string; reservation: string; free?: number; reserved_until?: number }[]; // paid already
 }
 /** The currency in which an offer's price is told. Dollars of one that is not rated only put prices in order: nobody is shown them. */
 export const currencyOf = (offers: Offers, row: number): Offers["currencies"][number] => offers.currencies[offers.currency[row] as number] as Offers["currencies"][number];
@@ -63,6 +64,14 @@ export function Choose(): JSX.Element {
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
       {found.busy && !offers && <p class="muted" role="status">{t("Looking…")}</p>}
       {offers?.notes.map((note) => <div class="notice warm" key={note}>{note}</div>)}
+      {offers && offers.reserved.length > 0 && (
+        <section class="card" aria-label={t("Reserved")}>
+          <header><div><h2>{t("Reserved")}</h2><p class="muted">{t("Paid already: a desk that fits is launched there first, for nothing more.")}</p></div></header>
+          <ul class="plain">{offers.reserved.map((one) => (
+            <li key={one.reservation}><code>{one.instance_type}</code> · {one.zone} · {t("room for {0}", one.free ?? 0)}{one.reserved_until ? ` · ${t("until {0}", date(one.reserved_until))}` : ""} · {one.source} <code>{one.reservation}</code></li>
+          ))}</ul>
+        </section>
+      )}
       {offers && (
         <>
           <div class="filters">

@@ -30,7 +30,7 @@ const zh = {
   // steps
   "Launch a machine": "启动一台机器", "Ask for a better place": "询问更好的位置", "Start the machine": "机器开机", "Stop the machine": "机器关机", "Change the machine's type": "更换机型",
   "Take an image": "制作镜像", "Read the image back": "读回校验镜像", "Copy the image": "复制镜像", "Log in, and ask Jupyter": "登录并询问 Jupyter",
-  "It has shut itself down; it is parked": "机器已自行关机，正在停放", "Hand over to its new place": "移交到新的位置", "Copy its files to this computer": "把文件复制到本机", "Bring its files to the new machine": "把文件送到新机器", "Enlarge the disk": "扩大磁盘", "Event on the desk": "工位上的事件", "Start a job": "开始任务", "Move a job": "迁移任务",
+  "Its machine is about to be ended; it is parked": "实例即将被云平台结束；已停放", "It has shut itself down; it is parked": "机器已自行关机，正在停放", "Hand over to its new place": "移交到新的位置", "Copy its files to this computer": "把文件复制到本机", "Bring its files to the new machine": "把文件送到新机器", "Enlarge the disk": "扩大磁盘", "Event on the desk": "工位上的事件", "Start a job": "开始任务", "Move a job": "迁移任务",
   Wait: "等待", "Ask you": "需要您决定",
   // the dialog
   "Open a desk": "打开工位", "How long": "多长时间", "45m, 1.5h, 2d": "45m、1.5h、2d", "What will be done": "将要执行的步骤",
@@ -76,7 +76,7 @@ const zh = {
   "The line joins what nothing beats in both.": "连线上的报价在两方面都没有更优者。", Plot: "图", speed: "速度", latency: "延迟",
   "No latency is known yet: measure it.": "还不知道延迟：请先测量。", "No GPU is among these, and speeds are of GPUs.": "其中没有 GPU，而速度是按 GPU 计的。",
   "{0} offers by price and by {1}": "{0} 个报价：价格与{1}", "$/h": "$/小时", "ms to the region and back": "到该地域的往返毫秒数", "speed (one T4 = 1)": "速度（一块 T4 = 1）",
-  Offers: "报价", "GPU GiB": "显存 GiB", GiB: "内存 GiB", Speed: "速度", "For the same work": "同样工作的费用", Price: "价格", "{0} priced in {1}": "{0} 个以 {1} 计价", "Left out: {0}": "未列入：{0}", "Left out: {0}: hotdesk.toml has no rate to dollars under [money].": "未列入：{0}。hotdesk.toml 的 [money] 中没有对美元的汇率。", "~ is an estimate": "~ 为估计值", "Taken a month": "月中断率", History: "历史", Prices: "价格",
+  Offers: "报价", Reserved: "已预留", "Paid already: a desk that fits is launched there first, for nothing more.": "已经付费：合适的工位会优先在这里启动，不再另外收费。", "room for {0}": "还可容纳 {0} 台", "until {0}": "到 {0} 为止", "GPU GiB": "显存 GiB", GiB: "内存 GiB", Speed: "速度", "For the same work": "同样工作的费用", Price: "价格", "{0} priced in {1}": "{0} 个以 {1} 计价", "Left out: {0}": "未列入：{0}", "Left out: {0}: hotdesk.toml has no rate to dollars under [money].": "未列入：{0}。hotdesk.toml 的 [money] 中没有对美元的汇率。", "~ is an estimate": "~ 为估计值", "Taken a month": "月中断率", History: "历史", Prices: "价格",
   "Spot prices of {0}": "{0} 的竞价价格", Days: "天数", "Share of time under {0}": "低于 {0} 的时间占比", "on-demand": "按量价", "days ago": "几天前", mean: "均价",
   "time under": "低于的时间", "changes a day": "每天变动", "Spot, about": "竞价，约", Saving: "节省",
   machines: "机器数", "paid hours": "计费小时", regions: "地域", Regions: "地域", Region: "地域", City: "城市", "Named: what no region beats in latency and price. A click shows its offers.": "标出名字的地域在延迟和价格上都没有更优者。点击可查看其报价。",

@@ -66,7 +66,17 @@ class Offer(Value, frozen=True):
     taken: bool = False  # a machine of one's own, whose GPU somebody uses now
     reservation: str = ""  # of capacity that the account pays for, whether or not it is used
     reserved_until: float = 0.0  # when that ends; 0: not before it is given up
+    free: int = 0  # machines that it has room for
     ends_at: float = 0.0  # when a machine there is ended by its cloud, whatever it does; 0: not known to be
+
+    @property
+    def sold_as(self) -> str:
+        """Its market, or "reserved"."""
+        return "reserved" if self.reservation else self.market.value
+
+    def is_over(self, now: float) -> bool:
+        """Whether its reservation ended, or will have ended before a machine is worth starting there."""
+        return bool(self.reserved_until) and now >= (self.ends_at or self.reserved_until)
 
     @property
     def key(self) -> str:

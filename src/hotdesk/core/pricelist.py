@@ -69,6 +69,7 @@ class Told(NamedTuple):
     savings_time: float = 0.0
     lacks: Lacks = Lacks()
     notes: Sequence[str] = ()
+    reserved: Sequence[Offer] = ()  # places that the account pays for already
     dropped: Mapping[str, int] = {}  # number of invalid rows, by what is wrong with them
 
 

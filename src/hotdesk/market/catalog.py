@@ -216,7 +216,7 @@ def build(
             if pool not in rows:
                 rows[pool] = offer
                 if key not in known:
-                    known[key] = _machine(offer)
+                    known[key] = as_kind(offer)
     _drop_covered(found)
     catalog = Catalog()
     catalog.bands = dict(bands or {})
@@ -266,6 +266,7 @@ def _drop_covered(found: dict[tuple[str, str], dict[tuple[str, str, Market], Off
             rows.pop((region, "", market), None)
 
 
-def _machine(offer: Offer) -> InstanceType:
+def as_kind(offer: Offer) -> InstanceType:
+    """The hardware of an offer."""
     names = ("provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch")
     return InstanceType(**dict(zip(names, _hardware(offer), strict=True)))

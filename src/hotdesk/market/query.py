@@ -10,25 +10,28 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.matching import (
     Condition,
     GpuWish,
     InstanceType,
+    Place,
     Query,
     conditions,
     fits,
     is_like,
     nearest,
     read_gpu,
+    sold_there,
 )
+from hotdesk.core.model import Offer
 from hotdesk.core.money import is_comparable
 from hotdesk.core.sizing.gpu import a_gpu
-from hotdesk.market.catalog import MARKETS, Catalog
+from hotdesk.market.catalog import MARKETS, Catalog, as_kind
 from hotdesk.market.lists import list_of
 from hotdesk.market.refused import Refused, reasons
 from hotdesk.market.shipped import Retired, shipped
@@ -87,6 +90,33 @@ def search(
             if catalog.starts[number] == catalog.starts[number + 1] and fits(filters, kind)
         ]
     return Found(_sorted(catalog, rows, sort, latency, speed), left_out, tuple(unpriced))
+
+
+def fitting_reserved(
+    catalog: Catalog, query: Query, offers: Iterable[Offer], now: float
+) -> tuple[Offer, ...]:
+    """Those of these reserved places that fit, and have not ended."""
+    filters = conditions(query)
+    kinds = {(kind.provider, kind.instance_type): kind for kind in catalog.machines}
+
+    def fits_here(offer: Offer) -> bool:
+        kind = kinds.get((offer.provider, offer.instance_type)) or as_kind(offer)
+        there = Place(offer.provider, offer.region, offer.zone)
+        return fits(filters, kind) and sold_there(
+            filters, there, offer.market, offer.usd_per_hour, offer.told_per_hour
+        )
+
+    return tuple(o for o in offers if not o.is_over(now) and fits_here(o))
+
+
+def with_reserved(reserved: Sequence[Offer], catalog: Catalog, query: Query, **more: Any) -> Found:
+    """`search`; without rows, no error where something that fits is reserved: it may be sold only so."""
+    try:
+        return search(catalog, query, **more)
+    except (Unknown, Usage):
+        if not reserved:
+            raise
+        return Found([], {})
 
 
 def _is_unjudged(catalog: Catalog, row: int) -> bool:

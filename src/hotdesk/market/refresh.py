@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 _LACKS = "offers-lacks-2"
+_RESERVED = "offers-reserved"
 DAY_SECONDS = 86400.0  # how long a list price is valid
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
@@ -43,6 +44,7 @@ class Known(NamedTuple):
     time: float | None  # when it was gathered; None: it is only the shipped table
     notes: tuple[str, ...] = ()
     lacks: Lacks = Lacks()  # what was not received when it was gathered
+    reserved: tuple[Offer, ...] = ()  # places that an account pays for already, as they were then
 
     def is_old(self, now: float) -> bool:
         return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
@@ -57,7 +59,7 @@ def known(cache: Cache, money: Money = Money()) -> Known:
     if kept:
         try:
             catalog = Catalog.unpack(kept[1]).at_rate(money)
-            return Known(catalog, kept[0], lacks=_lacks(cache))
+            return Known(catalog, kept[0], lacks=_lacks(cache), reserved=_reserved(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
             return Known(_shipped(money), None, (note,))
@@ -78,6 +80,13 @@ def _lacks(cache: Cache) -> Lacks:
         with contextlib.suppress(msgspec.DecodeError):
             return wire.json(found[1], Lacks)
     return Lacks()
+
+
+def _reserved(cache: Cache) -> tuple[Offer, ...]:
+    if found := cache.cached(_RESERVED):
+        with contextlib.suppress(msgspec.DecodeError):  # of another version
+            return wire.json(found[1], tuple[Offer, ...])
+    return ()
 
 
 def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str, str], float]:
@@ -195,7 +204,10 @@ def refreshed(
     catalog.dropped = dict(dropped)
     cache.keep(KEY, catalog.pack(), now)
     cache.keep(_LACKS, msgspec.json.encode(lacks), now)
-    return Known(catalog, now, tuple(notes), lacks)
+    reserved = tuple(offer for one in told.values() for offer in one.reserved)
+    if reserved or cache.cached(_RESERVED):
+        cache.keep(_RESERVED, msgspec.json.encode(reserved), now)
+    return Known(catalog, now, tuple(notes), lacks, reserved)
 
 
 def _still_true(before: Catalog, told: Mapping[str, Told], now: float) -> Iterator[Offer]:

@@ -44,6 +44,7 @@ class Offers(NamedTuple):
     left_out: Mapping[str, int]  # how many of those fit, by reason
     unpriced: tuple[InstanceType, ...]  # that were named, by type or GPU, and have no price at all
     now: float
+    reserved: tuple[Offer, ...] = ()  # places that fit and that an account pays for already: they come first
 
     @property
     def catalog(self) -> Catalog:
@@ -51,7 +52,7 @@ class Offers(NamedTuple):
 
     def offers(self) -> list[Offer]:
         """The same as values."""
-        return self.catalog.offers(self.rows)
+        return [*self.reserved, *self.catalog.offers(self.rows)]
 
 
 class PublishedSpot(Value, frozen=True):
@@ -150,10 +151,12 @@ class Choosing:
     ) -> Offers:
         """The same catalogue in another order."""
         from hotdesk.market.gpus import relative_speed
-        from hotdesk.market.query import search
+        from hotdesk.market.query import fitting_reserved, with_reserved
         from hotdesk.market.shipped import shipped
 
-        found = search(
+        reserved = fitting_reserved(known.catalog, query, known.reserved, now)
+        found = with_reserved(
+            reserved,
             known.catalog,
             query,
             sort=sort,
@@ -162,7 +165,9 @@ class Choosing:
             refused=refused,
             retired=shipped().gone(),
         )
-        return Offers(known, query, found.rows, latency, refused, found.left_out, found.unpriced, now)
+        return Offers(
+            known, query, found.rows, latency, refused, found.left_out, found.unpriced, now, reserved
+        )
 
     def _todays(self, names: Sequence[str]) -> tuple[str, ...]:
         """The types asked for; a retired one is replaced by its successors, with a note."""

@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 from hotdesk.core.errors import NotAllowed, Unknown, Usage
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.money import Money, judge
-from hotdesk.core.sizing.frontier import Answer, Choice
+from hotdesk.core.sizing.frontier import Answer, Choice, Terms
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.makespan import Billing, Startup
 from hotdesk.core.sizing.speed import Family
@@ -125,7 +125,7 @@ def plan_job(
         compared,
         counts,
         speeds(job),
-        terms(around),
+        _within_reserved(terms(around), now),
         deadline_hours=request.deadline_hours if request.deadline_hours is not None else math.inf,
         budget_usd=request.budget_usd if request.budget_usd is not None else math.inf,
         place=place(around),
@@ -142,6 +142,19 @@ def plan_job(
         desk=desk,
         left_out=left_out,
     )
+
+
+def _within_reserved(of: Callable[[Offer], Terms], now: float) -> Callable[[Offer], Terms]:
+    """What an offer adds to the work; of one that is reserved, for as many machines and as long as it is."""
+
+    def limited(offer: Offer) -> Terms:
+        if not offer.reservation:
+            return of(offer)
+        ends = offer.ends_at or offer.reserved_until
+        hours = (ends - now) / 3600 if ends else math.inf
+        return replace(of(offer), room=max(1, offer.free), most_hours=hours)
+
+    return limited
 
 
 def _traces(folder: Path | None) -> list[Trace]:
@@ -227,12 +240,13 @@ def catalogue(request: PlanRequest, store: Store, now: float, money: Money) -> C
     those whose price in US dollars is not known. Raises `NotAllowed` where that leaves none.
     """
     from hotdesk.core.matching import Query
-    from hotdesk.market.query import search
+    from hotdesk.market.query import fitting_reserved, with_reserved
     from hotdesk.market.refresh import known
     from hotdesk.market.refused import lately, left_out
     from hotdesk.market.shipped import shipped
 
-    catalog = known(store, money).catalog
+    here = known(store, money)
+    catalog = here.catalog
     query = Query(
         gpu=request.gpu,
         regions=request.regions,
@@ -241,14 +255,17 @@ def catalogue(request: PlanRequest, store: Store, now: float, money: Money) -> C
         provider=request.provider,
         zone=request.zone,
     )
-    found = search(catalog, query, refused=lately(store, now), retired=shipped().gone(), in_dollars=True)
-    if not found.rows:
+    reserved = fitting_reserved(catalog, query, here.reserved, now)
+    found = with_reserved(
+        reserved, catalog, query, refused=lately(store, now), retired=shipped().gone(), in_dollars=True
+    )
+    if not found.rows and not reserved:
         raise NotAllowed(
             "No offer that fits can be planned with.",
             f"Left out: {left_out(found.left_out)}.",
             "hotdesk offers --all   # shows them",
         )
-    return Candidates(catalog.offers(found.rows), found.left_out)
+    return Candidates([*reserved, *catalog.offers(found.rows)], found.left_out)
 
 
 def _job(request: PlanRequest, offers: list[Offer]) -> tuple[Job, list[Offer]]:

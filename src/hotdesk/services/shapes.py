@@ -301,6 +301,10 @@ class OfferRow(TypedDict):
     accelerator: str
     accelerator_count: float
     estimated: bool  # derived from other prices, or a published average
+    reservation: str  # of capacity that the account pays for already: `market` is "reserved"; "": none
+    free: int | None  # machines that it has room for
+    reserved_until: str | None  # ISO 8601, UTC; null: until it is given up
+    why: str
 
 
 class CheapestThere(TypedDict):

@@ -78,6 +78,7 @@ def offers(desks: Hotdesk, said: Words) -> dict[str, Any]:
         "time": [None if math.isnan(catalog.time[row]) else catalog.time[row] for row in rows],
         "source": [catalog.source[row] for row in rows],
         "band": bands,
+        "reserved": to_builtins(found.reserved),
         "notes": list(found.known.notes),
         "left_out": dict(found.left_out),
         "gathered_at": found.known.time,

@@ -21,6 +21,8 @@ from hotdesk.cli.ui.offer_table import (
     groups,
     line,
     record,
+    reserved,
+    reserved_record,
 )
 from hotdesk.cli.ui.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
@@ -141,12 +143,16 @@ def command(
     if as_json or as_csv:
         if found.left_out:
             render.note(_left_out(found.left_out))
-        rows = [record(known.catalog, row, latency) for row in found.rows]
+        rows = [reserved_record(offer, latency) for offer in found.reserved]
+        rows += [record(known.catalog, row, latency) for row in found.rows]
         if as_json:
             render.json(rows)
         else:
             _csv(rows)
         return
+    if found.reserved:
+        reserved(found.reserved)
+        render.echo("")
     if wide:
         spared = wide_table(known.catalog, found.rows[: limit or None], latency, now)
         left = max(len(found.rows) - limit, 0) if limit else 0

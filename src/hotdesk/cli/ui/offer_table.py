@@ -15,6 +15,7 @@ from hotdesk.services.choosing import BANDS
 
 if TYPE_CHECKING:
     from hotdesk.core.matching import InstanceType
+    from hotdesk.core.model import Offer
     from hotdesk.market.catalog import Catalog
 
 BILLING = "per second, 60 s minimum"
@@ -24,6 +25,7 @@ FIELDS = (
     *("memory_gib", "market", "usd_per_hour", "latency_ms", "price_time", "source"),
     *("arch", "burstable", "interruption_band", "currency", "billing"),
     *("accelerator", "accelerator_count", "estimated", "price_per_hour"),
+    *("reservation", "free", "reserved_until", "why"),
 )
 
 
@@ -53,9 +55,7 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
     time, told = offer.price_time, offer.told_per_hour
     return values | {
         "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
-        "price_time": None
-        if time is None
-        else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "price_time": None if time is None else _stamp(time),
         "source": offer.source,
         "arch": offer.arch,
         "burstable": machine.burstable,
@@ -67,7 +67,63 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
         "accelerator": machine.accelerator,
         "accelerator_count": machine.accelerator_count,
         "estimated": estimated(catalog, row),
+        **_reserved(offer),
     }
+
+
+def _reserved(offer: Offer) -> dict[str, Any]:
+    return {
+        "reservation": offer.reservation,
+        "free": offer.free if offer.reservation else None,
+        "reserved_until": _stamp(offer.reserved_until) if offer.reserved_until else None,
+        "why": offer.why,
+    }
+
+
+def _stamp(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def reserved_record(offer: Offer, latency: Mapping[str, float]) -> dict[str, Any]:
+    """A place that is paid already, as --json and --csv give it."""
+    values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:9]}
+    return values | {
+        "market": offer.sold_as,
+        "usd_per_hour": offer.usd_per_hour,
+        "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
+        "price_time": None if offer.price_time is None else _stamp(offer.price_time),
+        "source": offer.source,
+        "arch": offer.arch,
+        "burstable": False,
+        "interruption_band": None,
+        "currency": "USD",
+        "billing": BILLING,
+        "accelerator": "",
+        "accelerator_count": 0.0,
+        "estimated": False,
+        "price_per_hour": offer.usd_per_hour,
+        **_reserved(offer),
+    }
+
+
+def reserved(offers: Sequence[Offer]) -> None:
+    """A table of the places that are paid already, in front of all others."""
+    heads = ["TYPE", "GPU", "MARKET", "$/H", "FREE", "WHERE", "UNTIL", "WHY"]
+    cells = [
+        [
+            offer.instance_type,
+            _counted(offer.gpu, offer.gpu_count),
+            render.style(offer.sold_as, "green"),
+            f"{offer.usd_per_hour:g}",
+            f"{offer.free}",
+            offer.zone,
+            render.moment(offer.reserved_until) if offer.reserved_until else "-",
+            render.safe(f"{offer.source} {offer.reservation} is paid already"),
+        ]
+        for offer in offers
+    ]
+    heads, cells, _ = render.fitted(heads, cells, render.columns(), ("WHY", "GPU", "MARKET"))
+    render.echo(render.table(heads, cells, right=("$/H", "FREE")))
 
 
 #: What a narrow terminal does without, the first first. The age of a price is always said.

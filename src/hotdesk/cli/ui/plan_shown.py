@@ -93,7 +93,7 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice:
             offer = choice.offer
-            market = "on spot" if offer.market is Market.SPOT else "on-demand"
+            market = "on spot" if offer.market is Market.SPOT else offer.sold_as
             thing = f"{offer.instance_type} {market}"
             place = offer.zone or offer.region
             priced = f"{render.at(thing, place) if place else thing}, {render.price(offer, ' each')}"
@@ -202,7 +202,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
             "; ".join(done.breaks),
         ]
         if not bare:
-            spot = " spot" if choice.offer.market is Market.SPOT else ""
+            spot = "" if choice.offer.sold_as == "on-demand" else f" {choice.offer.sold_as}"
             row.insert(0, f"{choice.offer.instance_type}{spot} {choice.offer.gpu}".rstrip())
             row[-1] = "; ".join([choice.evidence.value, *done.breaks])
         rows.append(row)
@@ -230,7 +230,7 @@ def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
     beaten = [row for row in lost if row.best is not None]
     rows = [
         [
-            row.offer.instance_type + (" spot" if row.offer.market is Market.SPOT else ""),
+            row.offer.instance_type + ("" if row.offer.sold_as == "on-demand" else f" {row.offer.sold_as}"),
             row.offer.gpu,
             f"{row.offer.usd_per_hour:.4g}",
             row.why + (f"; {row.also} dearer of this type not shown" if row.also else ""),
@@ -278,7 +278,7 @@ def _offer(choice: Choice | Lost) -> dict[str, Any]:
         "region": offer.region,
         "zone": offer.zone,
         "instance_type": offer.instance_type,
-        "market": offer.market.value,
+        "market": offer.sold_as,
         "gpu": offer.gpu,
         "gpu_count": offer.gpu_count,
         "usd_per_hour": offer.usd_per_hour,
@@ -329,7 +329,7 @@ def figure(answer: Answer) -> Figure:
         )
         what = f"{choice.finish.machines:,} machine{'s' * (choice.finish.machines > 1)}"
         if choice.offer.provider != "any":
-            spot = " on spot" if choice.offer.market is Market.SPOT else ""
+            spot = {"spot": " on spot", "reserved": " (reserved)"}.get(choice.offer.sold_as, "")
             what = f"{choice.finish.machines:,} x {choice.offer.instance_type}{spot}"
         notes.append(f"{name}: {what}, {time(choice.finish.hours)}, {_usd(choice.finish.usd)}")
     ends = [f"{_usd(c.finish.usd)} in {time(c.finish.hours)}" for c in named]

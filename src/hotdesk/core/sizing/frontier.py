@@ -40,6 +40,8 @@ class Terms(Value, frozen=True):
     spot: Spot | None = None
     extra_usd: float = 0.0
     quota: int = 0
+    room: int = 0  # machines that are reserved there; 0: no limit
+    most_hours: float = math.inf  # for which they are
 
 
 class Choice(Value, frozen=True):
@@ -108,6 +110,7 @@ def choose(
             offer.gpu_count,
             offer.gpu_memory_gib,
             offer.market,
+            offer.reservation,  # each has room for its own number of machines
             place(offer),
         )
         best = cheapest.get(key)
@@ -155,6 +158,8 @@ def _plans(
     if speed.work is None:
         return speed.why_not
     allowed = [count for count in counts if not terms.quota or count <= terms.quota]
+    if terms.room and not (allowed := [count for count in allowed if count <= terms.room]):
+        return f"it has room for {terms.room}, fewer machines than were asked for"
     if not allowed:
         return f"the account's quota of {terms.quota} is below the fewest machines asked for"
     spot = terms.spot if offer.market is Market.SPOT else None
@@ -166,6 +171,8 @@ def _plans(
         ]
         known[key] = [one for one in done if one is not None]
     usd, extra = offer.usd_per_hour, terms.extra_usd
+    if known[key] and not any(_p90(one) <= terms.most_hours for one in known[key]):
+        return f"it is reserved for another {terms.most_hours:.1f} h, which is not enough"
     plans = [
         Choice(
             offer=offer,
@@ -180,11 +187,17 @@ def _plans(
             why=speed.why,
             startup_hours=terms.startup_hours,
             work_hours=one.work_hours,
-            hours_p90=one.hours * (one.hours_high / one.hours) ** _P90,
+            hours_p90=_p90(one),
         )
         for one in known[key]
+        if _p90(one) <= terms.most_hours
     ]
     return plans or "spot interruptions come faster than work gets done"
+
+
+def _p90(done: Finish) -> float:
+    """Done by then in 9 of 10 cases."""
+    return float(done.hours * (done.hours_high / done.hours) ** _P90)
 
 
 def _front(plans: Sequence[Choice]) -> list[Choice]:

@@ -22,7 +22,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import Gathering, Lacks, Told
 from hotdesk.core.spot.prices import region_of
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aws import pricing
+from hotdesk.providers.aws import pricing, reservations
 from hotdesk.providers.aws.account import Account, pages
 from hotdesk.providers.aws.errors import asking
 from hotdesk.providers.aws.hardware import as_type
@@ -30,9 +30,11 @@ from hotdesk.providers.aws.offers import spot_now
 from hotdesk.providers.aws.session import has_credentials, none_found
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.spot_advisor import ADVISOR_URL, Advice, fetch, read_advice
+from hotdesk.providers.cloud.kept import DAY
 from hotdesk.providers.cloud.regions import named
 
 AT_ONCE = 8
+RESERVED = "aws-reserved-1"  # which regions had reserved capacity
 SPOT, LISTED = "DescribeSpotPriceHistory", "GetProducts"
 
 
@@ -47,6 +49,8 @@ class Prices:
         self.zones: dict[str, dict[str, list[str]]] = {}
         self.prices: dict[str, dict[str, float]] = {}  # from the price list, by their cache key
         self.silent: dict[str, str] = {}  # regions, and why
+        self.reserved: dict[str, list[Offer]] = {}  # places that are paid already, by region that was asked
+        self.had = self._had()
         # The user may have a mirror of the public file.
         self.url = os.environ.get("HOTDESK_ADVISOR_URL") or ADVISOR_URL
         self.file = self._kept_file()
@@ -74,7 +78,12 @@ class Prices:
             silent={r: late for r in self.regions if r not in spot} | dict(self.silent),
             named={name: told.time for name in self.types if (told := self._price(pricing.type_key(name)))},
         )
+        reserved = dict(self.reserved)
+        had = self.had | {region: (now, len(rows)) for region, rows in reserved.items()}
+        if had != self.had:
+            self.asked.cache.keep(RESERVED, msgspec.json.encode(had), now)
         found = Told(tuple(self.types.values()), offers, set(spot), listed, lacks=lacks)
+        found = found._replace(reserved=[offer for rows in reserved.values() for offer in rows])
         if not self.advice:
             return found
         advice, file = self.advice
@@ -115,6 +124,11 @@ class Prices:
             self.asked.progress(f"{key.partition('/')[2]}: {len(usd)} on-demand prices")
 
         side_by_side([partial(ask, region) for region in wanted], AT_ONCE)
+        due = [region for region in wanted if self._may_have_reserved(region)]
+        with contextlib.suppress(
+            HotdeskError, Refused
+        ):  # credentials may lack the right to ask whose they are
+            self.reserved = reservations.listed(account, due, self.types, self.asked.now)
         until = perf_counter() + self.asked.list_seconds
         chosen = self.asked.names(self.types.values())
         questions = pricing.questions(account, self.regions, chosen)
@@ -126,6 +140,18 @@ class Prices:
 
         # A region's pages come in sequence: few regions at once, so that some are complete when time is up.
         side_by_side([partial(one, key) for key in questions if key not in self.kept], 3)
+
+    def _had(self) -> dict[str, tuple[float, int]]:
+        """When each region was last asked for reserved capacity, and how much it had."""
+        if kept := self.asked.cache.cached(RESERVED):
+            with contextlib.suppress(msgspec.DecodeError):
+                return wire.json(kept[1], dict[str, tuple[float, int]])
+        return {}
+
+    def _may_have_reserved(self, region: str) -> bool:
+        """Whether to ask it: each time where it had some, else once a day. Most accounts have none."""
+        at, count = self.had.get(region, (-DAY, 0))
+        return count > 0 or not 0 <= self.asked.now - at < DAY
 
     def _spot(self, account: Account, region: str) -> list[Offer]:
         """A region's spot prices, zone by zone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ RESERVATION, BLOCK = "capacity reservation", "capacity block"
 ENDED_SECONDS = 1800.0
 #: For less than as long again none is launched.
 BLOCK_SECONDS = 2 * ENDED_SECONDS
+AT_ONCE = 8
 #: Between two questions whether what is used is still reserved.
 ASKED_SECONDS = 300.0
 
@@ -45,6 +46,21 @@ def offers(account: Account, rows: Iterable[tuple[str, InstanceType]], now: floa
         fits = [raw for raw in one if raw["InstanceType"] in kinds and _is_usable(raw, now)]
         own = _own(account, fits)
         found += [_offer(raw, region, kinds[raw["InstanceType"]], now) for raw in own]
+    return found
+
+
+def listed(
+    account: Account, regions: Collection[str], kinds: Mapping[str, InstanceType], now: float
+) -> dict[str, list[Offer]]:
+    """What there is room for of any type, by region; a region that does not answer is left out."""
+    told = side_by_side([partial(_active, account, region) for region in regions], AT_ONCE)
+    found = {}
+    for region, one in zip(regions, told, strict=True):
+        if not isinstance(one, Exception):
+            fits = [raw for raw in one if raw["InstanceType"] in kinds and _is_usable(raw, now)]
+            found[region] = [
+                _offer(raw, region, kinds[raw["InstanceType"]], now) for raw in _own(account, fits)
+            ]
     return found
 
 
@@ -145,7 +161,13 @@ def _offer(raw: dict[str, Any], region: str, kind: InstanceType, now: float) -> 
         source=what,
         why=f"your {what} {id_} in {raw['AvailabilityZone']} is paid already",
     )
-    return replace(offer, reservation=id_, reserved_until=time_of(raw.get("EndDate")), ends_at=_ends(raw))
+    return replace(
+        offer,
+        reservation=id_,
+        reserved_until=time_of(raw.get("EndDate")),
+        free=int(raw["AvailableInstanceCount"]),
+        ends_at=_ends(raw),
+    )
 
 
 def of(offer: Offer) -> dict[str, Any]:
