@@ -34,10 +34,14 @@ needs_sshd = pytest.mark.skipif(not SSHD, reason="sshd is not installed: apt-get
 class FarMachine:
     """One sshd; `cut` ends it with all its connections, `serve` begins it again."""
 
-    def __init__(self, folder: Path, name: str = "far", listen: str = "127.0.0.1") -> None:
-        self.folder, self.name = folder, name
+    def __init__(
+        self, folder: Path, name: str = "far", listen: str = "127.0.0.1", *, account: bool = False
+    ) -> None:
+        self.folder, self.name, self.account = folder, name, account
         self.home = folder / "there"
         self.home.mkdir(parents=True)
+        self.root = folder / "root"
+        (self.root / ".ssh").mkdir(parents=True, mode=0o700)
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -47,7 +51,8 @@ class FarMachine:
         (folder / "authorized").write_bytes((folder / "mine.pub").read_bytes())
         (folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress {listen}\nHostKey {folder}/host\nPidFile none\n"
-            f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            f"AuthorizedKeysFile {folder}/authorized .ssh/authorized_keys\nStrictModes no\nUsePAM no\n"
+            "PasswordAuthentication no\n"
             "MaxStartups 100\nMaxSessions 100\nPermitRootLogin yes\nPrintMotd no\n"
         )
         (folder / "ssh_config").write_text(
@@ -74,6 +79,10 @@ class FarMachine:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True, mode=0o755)
         argv = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        if self.account:  # a home folder of its own, in a mount namespace: needs root
+            script = f"mount --bind {self.root} {Path.home()} && mount -t tmpfs none /dev/shm && "
+            script += f"exec {' '.join(argv)}"
+            argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
         with (self.folder / "sshd.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         until = time.monotonic() + 20
@@ -82,6 +91,12 @@ class FarMachine:
                 return
             time.sleep(0.02)
         raise AssertionError((self.folder / "sshd.log").read_text())
+
+    @property
+    def memory(self) -> Path:
+        """What it has in memory only, of an `account`."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/root/dev/shm")
 
     def cut(self) -> None:
         """End sshd and every connection through it; what it has started stays."""
@@ -105,6 +120,13 @@ class FarMachine:
                             found.append(int(word))
                             todo.append(int(word))
         return found
+
+    def lets_in_nobody_else(self) -> None:
+        """From now on only the key of this test opens it, whatever the account's own file says."""
+        self.cut()
+        settings = self.folder / "sshd_config"
+        settings.write_text(settings.read_text().replace(" .ssh/authorized_keys", ""))
+        self.serve()
 
     def new_key(self) -> None:
         """As after a new installation."""

@@ -204,17 +204,20 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         *,
         provider: str | None = None,
         keep_seconds: float = KEEP_SECONDS,
+        route: str = "auto",
         anyway: bool = False,
     ) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.
 
         `provider`: where it is to be from then on, or "any" for the best place; for `keep_seconds` its last
-        image stays where it was.
+        image stays where it was. `route`: "direct" between two rented machines, "here" through this computer,
+        or "auto", what is faster.
         Raises `NeedsDecision` where work would end, unless `anyway`, and `NotAllowed` where nothing fits.
         """
         s = self.services
         want, provider = s.placed(name, want, provider, moves=True)
         desk = s.goals.moved(name, want, provider, keep_seconds)
+        desk = s.carrying.routes.routed(s.store.desk(name), desk, route)
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)
         return self._open(s.store.desk(name), view)

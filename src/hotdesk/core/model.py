@@ -1,7 +1,6 @@
 """The nouns: what a person wants (`Desk`, `Want`), and what a cloud shows (`Instance`, `Disk`, `Image`).
 
-All are immutable values. Times are seconds since the epoch; `*_at` of something seen in a cloud is by *that
-cloud's* clock and is compared only with times of the same cloud. Sizes are GiB, prices are US dollars.
+Values are immutable, sizes GiB, prices US dollars, times seconds since the epoch (of a cloud: by its clock).
 """
 
 from __future__ import annotations
@@ -477,6 +476,7 @@ class Desk(Value, frozen=True):
     fetched: Fetched | None = None  # its work has come here from the place that it is about to leave
     former: tuple[Former, ...] = ()
     away: bool = False  # of a row for a place that was left: its newest work is elsewhere
+    there: bool = False  # its next image may stay where its machine is (core.steps.BakeOrder)
     public: str = ""  # who may reach its Jupyter without a tunnel: "" (nobody), "caller", or an address range
 
     @property

@@ -230,6 +230,15 @@ class Lined(Protocol):
 
 
 @runtime_checkable
+class Linked(Protocol):
+    """Optional: of a cloud whose machines keep images themselves, and may reach each other."""
+
+    def straight(self, source: str, target: str) -> tuple[float, str]:
+        """Bytes a second straight from one to the other, measured now; 0 and why, where there is no way."""
+        ...
+
+
+@runtime_checkable
 class Fleets(Protocol):
     """Optional: launches many equal machines by one request. The three laws hold for each method.
 

@@ -60,6 +60,7 @@ class BakeOrder(Value, frozen=True):
     source_id: str  # an instance that is stopped, or a disk
     started_at: float  # the source's last start: waking it makes every earlier image stale
     region: str
+    there: bool = False  # it may stay where its machine is, if the provider has a store there
 
     @property
     def name(self) -> str:

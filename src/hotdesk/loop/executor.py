@@ -201,7 +201,7 @@ class Executor:
             return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
         since = max(self.clock.now(), desk.since)
         # `fresh` covers what had been lost by then, not what may be missing now.
-        self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
+        self.store.put(replace(current, goal=step.goal, since=since, fresh=False, there=False))
         return Done(id=step.id)
 
     def _vacate(self, desk: Desk, step: Vacate) -> Outcome:

@@ -238,8 +238,10 @@ class Services:
     @cached_property
     def carrying(self) -> Carrying:
         from hotdesk.services.carriage import Carrying
+        from hotdesk.services.route import Routes
 
-        return Carrying(store=self.store, clouds=self.clouds, reach=self.views.access)
+        routes = Routes(store=self.store, clouds=self.clouds)
+        return Carrying(store=self.store, clouds=self.clouds, reach=self.views.access, routes=routes)
 
     @cached_property
     def cleanup(self) -> Cleanup:

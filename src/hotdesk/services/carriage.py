@@ -16,11 +16,12 @@ from hotdesk.core import wire
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
-from hotdesk.core.model import Desk, Instance, Phase, Seen, Value
+from hotdesk.core.model import Bound, Desk, Instance, Phase, Seen, Value
 from hotdesk.core.ports import Access, Counted, Lined
 from hotdesk.guest.one_file import source
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.move_shapes import Carriage, Replaced, Sized
+from hotdesk.services.route import AUTO, DIRECT, Routes
 from hotdesk.state.store import Store
 
 _COUNT_SECONDS = 300.0  # in which a desk of millions of files can be counted
@@ -55,11 +56,18 @@ class Carrying:
     store: Store
     clouds: Clouds
     reach: Callable[[Desk], Access]
+    routes: Routes
 
-    def planned(self, desk: Desk, moved: Desk) -> Carriage | None:
-        """What the move of this desk to its row `moved` carries; None if it stays in its cloud."""
-        bound = moved.bound
-        if bound is None or bound.provider == desk.provider:
+    def planned(self, desk: Desk, moved: Desk, route: str = AUTO) -> Carriage | None:
+        """What the move of this desk to its row `moved` carries; None if it stays in its cloud.
+
+        `route`: which way is asked for. Raises as `Routes.chosen`.
+        """
+        bound, ends = moved.bound, self.routes.between(desk, moved)
+        if bound is None and ends is not None:
+            bound = Bound(provider=moved.provider, want=moved.want, offers=moved.offers)
+        elif bound is None or bound.provider == desk.provider:
+            self.routes.chosen(desk, moved, route)
             return None
         offer = next(iter(bound.offers), None)
         seen = own(desk, self.clouds.seen(desk), self.store.past(desk))
@@ -71,7 +79,13 @@ class Carrying:
                 access = None
         told = self._inventory(access, desk) if access else None
         count = (told.files, told.bytes) if told else self._counted(desk, seen)
-        legs = self._legs(desk, bound.provider, offer.zone if offer else "", access)
+        if ends:
+            legs = [*zip(ends, self.routes.lines(desk, ends), strict=True)]
+        else:
+            legs = self._legs(desk, bound.provider, offer.zone if offer else "", access)
+        way = self.routes.chosen(desk, moved, route, [speed for _, speed in legs])
+        if way and way["by"] == DIRECT and ends:
+            legs = [(f"{ends[1]} from {ends[0]}", way["direct_bytes_per_second"])]
         known = [speed for _, speed in legs if speed]
         seconds = sum(count[1] / speed for speed in known) if count and len(known) == len(legs) else None
         rate = cloud(desk.provider).rates.out_usd_per_gib
@@ -89,6 +103,7 @@ class Carrying:
             "unreadable": list(told.unreadable) if told else [],
             "uncounted": "" if count else _uncounted(desk, live),
             "lines": [{"place": place, "bytes_per_second": speed} for place, speed in legs],
+            "route": way,
             "seconds": seconds,
             "usd_once": None if rate is None or (rate and not count) else rate * (count or (0, 0))[1] / 2**30,
             "usd_per_hour": offer.usd_per_hour if offer else 0.0,

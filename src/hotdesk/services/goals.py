@@ -127,6 +127,7 @@ class Goals:
             origin=origin,
             bound=desk.bound if goal is Goal.RUNNING else None,
             over_budget=False,
+            there=False,
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
@@ -178,6 +179,7 @@ class Goals:
             fresh=False,
             origin="",
             over_budget=False,
+            there=False,
             on_demand_at=0.0,
         )
 

@@ -30,6 +30,14 @@ class Leg(TypedDict):
     bytes_per_second: float | None  # measured just now; null: nobody is there yet, or nobody answers
 
 
+class Route(TypedDict):
+    """Which way the files go between two rented machines."""
+
+    by: str  # "direct": straight from one to the other; "here": through this computer
+    why: str
+    direct_bytes_per_second: float | None  # measured just now; null: there is no way, or it was not asked for
+
+
 class Carriage(TypedDict):
     """What a move to another place carries."""
 
@@ -46,6 +54,7 @@ class Carriage(TypedDict):
     unreadable: list[str]  # what the desk's own user cannot read: the move would stop there
     uncounted: str  # why they are not counted
     lines: list[Leg]  # []: it stays on this computer
+    route: Route | None  # null: there is only one way
     seconds: float | None  # for `bytes` over these lines; null: not known
     usd_once: float | None  # for traffic, at most; null: not known
     usd_per_hour: float  # of its new machine

@@ -9,6 +9,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.services.anywhere import destination
+from hotdesk.services.route import AUTO, ROUTES
 
 
 @click.command()
@@ -25,6 +26,13 @@ from hotdesk.services.anywhere import destination
     show_default=True,
     help="Its last image stays for so long in a place that it leaves: 7d, or 0.",
 )
+@click.option(
+    "--route",
+    type=click.Choice(ROUTES),
+    default=AUTO,
+    show_default=True,
+    help="Between two rented machines: direct, or through here; auto: what is faster.",
+)
 @options.over_budget
 @options.yes
 @options.dry_run
@@ -39,6 +47,7 @@ def command(
     as_json: bool,
     over_budget: bool,
     keep_hours: float,
+    route: str,
     **given: Any,
 ) -> None:
     """Move a desk to other hardware or another place, with everything on it.
@@ -54,13 +63,13 @@ def command(
         name, provider = desk.name, options.placed(desks, provider, address, given)
         want, provider = destination(goals, desk, given, provider, desks.services.on_note)
         if dry_run:
-            options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk)
+            options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk, route)
             return
         # What cannot be is said before anything is asked.
         moved = goals.moved(name, want, provider, keep_seconds)
-        options.show_carried(desks, desk, moved)
+        route = options.show_carried(desks, desk, moved, route)
         options.agreed_to_end(desks, desk, yes)
-        view = desks.move(name, want, provider=provider, keep_seconds=keep_seconds, anyway=True)
+        view = desks.move(name, want, provider=provider, keep_seconds=keep_seconds, route=route, anyway=True)
         if as_json:
             options.say_desk(desks, view)
             return

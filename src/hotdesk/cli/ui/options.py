@@ -398,14 +398,14 @@ def _show_work(work: AtWork) -> None:
             render.paragraph(f"  {words}: {render.safe('; '.join(what))}", indent=2)
 
 
-def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
+def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None, route: str = "auto") -> None:
     """A dry run: the steps to this row's goal, each with its reason, and what would end with the machine of
     `ends`."""
     from hotdesk.cli.ui.plans import carried, document, lines
 
     steps = desks.services.goals.steps(desk)
     work = desks.services.work.at_work(ends) if ends else None
-    goods = desks.services.carrying.planned(ends, desk) if ends else None
+    goods = desks.services.carrying.planned(ends, desk, route) if ends else None
     if terminal.speaks_json():
         render.json(document(desk, steps, work, goods))
         return
@@ -417,13 +417,14 @@ def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
         _show_work(work)
 
 
-def show_carried(desks: Hotdesk, desk: Desk, moved: Desk) -> None:
-    """What goes to another place, before anybody is asked."""
+def show_carried(desks: Hotdesk, desk: Desk, moved: Desk, route: str) -> str:
+    """What goes to another place, before anybody is asked; which way it goes."""
     from hotdesk.cli.ui.plans import carried
 
-    goods = desks.services.carrying.planned(desk, moved)
+    goods = desks.services.carrying.planned(desk, moved, route)
     for line in carried(desk.name, goods) if goods else ():
         render.note(line)
+    return goods["route"]["by"] if goods and goods["route"] else "here"
 
 
 def say_desk(desks: Hotdesk, view: View) -> None:

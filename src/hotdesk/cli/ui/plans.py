@@ -94,6 +94,9 @@ def carried(name: str, goods: Carriage) -> Iterator[str]:
         speed = leg["bytes_per_second"]
         told = f"{render.size(speed / 2**30)}/s, measured just now" if speed else "not measured: no machine"
         yield f"  line to {leg['place']}: {told}{'' if speed else ' of the desk answers there yet'}"
+    if way := goods["route"]:
+        by = "straight from one machine to the other" if way["by"] == "direct" else "through this computer"
+        yield f"  route: {by}: {render.safe(way['why'])}"
     if goods["seconds"] is not None and goods["lines"]:
         most = "at most, before compression: what is there already is not sent"
         yield f"  takes: about {render.duration(max(1.0, round(goods['seconds'])))} on the way ({most})"

@@ -38,6 +38,7 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
             source_id=source.id,
             started_at=began,
             region=source.region,
+            there=desk.there,
         )
         why = "the desk will be restored from this image"
         bake = Bake(order=order, ran_seconds=_ran(source, seen), why=why)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +25,8 @@ from hotdesk.providers.local.runtime import clock, locks, spawn
 from hotdesk.system import is_locked, locked
 
 IMAGER = "hotdesk.providers.local.runtime.imager"
+#: For images whose content is at another machine (`records.Picture.at`).
+_FAR_IMAGER, _BRINGER = "hotdesk.providers.ssh.taker", "hotdesk.providers.ssh.elsewhere"
 
 
 class Images:
@@ -94,7 +98,7 @@ class Images:
                     picture, phase=records.Taking.VERIFYING, reads=picture.reads + 1, progress=0.0, reason=""
                 )
                 records.write(self.folders.image(image_id), changed)
-                self._work_on(IMAGER, "verify", image_id, lock_fd)
+                self._work_on(_FAR_IMAGER if picture.at else IMAGER, "verify", image_id, lock_fd)
             finally:
                 os.close(lock_fd)
 
@@ -153,11 +157,31 @@ class Images:
             return None
         return sum(e.kind != "d" for e in found), sum(e.size for e in found if e.kind == "f")
 
+    def bring(self, image_id: str, progress: OnProgress) -> None:
+        """Bring the content of an image here, if it is elsewhere. Raises `Refused`, or `OSError` if cut."""
+        if not self.whole(image_id).at:
+            return
+        argv = [sys.executable, "-m", _BRINGER, str(self.state.absolute()), image_id]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                share, _, words = line.strip().partition(" ")
+                progress(float(share), words)
+            said = process.stderr.read().strip().rpartition("\n")[2]
+        if process.returncode:
+            kind, _, message = said.partition(" ")
+            if kind in [*Kind]:
+                raise Refused(Kind(kind), message)
+            raise OSError(f"{image_id} could not be brought here: {message or said}")
+
     def unpack(self, image_id: str, disk: Path, progress: OnProgress) -> Path:
         """Restore an image as a new folder, and read it back; the home folder in it. Raises `Refused`."""
         from hotdesk.snapshots import snapshot
 
-        self.whole(image_id)
+        self.bring(image_id, progress)
         with locked(self.folders.root / "store.lock", shared=True):
             snapshot.restore(self.folders.manifest(image_id), self.folders.store, disk, progress=progress)
             snapshot.compare(self.folders.manifest(image_id), disk, progress=progress)
@@ -166,7 +190,7 @@ class Images:
     def unpack_newest(self, desk: str, disk: Path, progress: OnProgress) -> Path:
         """The same for a desk's newest image, as what is here already; an empty home if there is none."""
         newest = looking.survey(self.folders).of(desk).newest
-        if newest is not None:
+        if newest is not None and not self.whole(newest.id).at:
             return self.unpack(newest.id, disk, progress)
         home = disk / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,6 +228,7 @@ class Images:
         """What is damaged in each image, "" where nothing is; see `core.ports.Copier`."""
         from hotdesk.snapshots import snapshot
 
+        image_ids = [id_ for id_ in image_ids if not ((known := self.picture(id_)) and known.at)]
         if not image_ids:
             return {}
         with locked(self.folders.root / "store.lock", shared=True):
@@ -226,6 +251,9 @@ class Images:
         for id_, picture in _newest_first(source, desk):
             if id_ in skip or (back and id_ not in wanted):
                 continue
+            if picture.at and not back:
+                self.bring(id_, progress)
+                picture = self.whole(id_)  # noqa: PLW2901 - the same image, now here
             with (
                 locked(self.folders.root / "store.lock", shared=True),
                 locked(other.root / "store.lock", shared=True),
@@ -257,6 +285,8 @@ class Images:
         for id_, picture in _newest_first(self.folders, desk):
             if id_ in skip:
                 continue
+            self.bring(id_, progress)
+            picture = self.whole(id_)  # noqa: PLW2901 - the same image, now here
             with locked(self.folders.root / "store.lock", shared=True):
                 manifest = self.folders.manifest(id_)
                 with second.packs(manifest, self.folders.store, progress=progress) as packs:

@@ -109,6 +109,7 @@ class Picture(Value, frozen=True):
     note: str = ""
     arch: str = ""
     carried: bool = False  # it came from another computer: what is restored from it is read back
+    at: str = ""  # the machine in whose store its content is; "": here. Its list of files is here in any case
 
 
 def write(path: Path, value: Value, *, durable: bool = True) -> None:

@@ -1,17 +1,22 @@
 """Serve this computer's desks to another computer that has logged in here over ssh.
 
     python -m hotdesk.providers.local.served STATE survey | launch | power | delete | source | adopt | leave
-    python -m hotdesk.providers.local.served STATE give DESK | take IMAGE
+    python -m hotdesk.providers.local.served STATE give DESK | take IMAGE | push IMAGE
+    python -m hotdesk.providers.local.served STATE keep DESK IMAGE | check IMAGE
+    python -m hotdesk.providers.local.served STATE across IMAGE SSH HOST
 
 The first kind reads its arguments as JSON from standard input and answers in JSON, with a refusal as such;
-the second carries a disk or an image (snapshots/transfer.py). Keys are made by the other computer, which
-sends those halves that a desk's ssh server and its Jupyter need.
+the second carries a disk or an image (snapshots/transfer.py); the third keeps one here (snapshots/kept.py);
+the fourth sends one straight to a third computer, and prints how far it is in lines of JSON. Keys are made
+by the other computer, which sends those halves that a desk's ssh server and its Jupyter need.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,11 +30,14 @@ from hotdesk.core.ports import Keys
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
+from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.provider import Local
 from hotdesk.providers.local.runtime import clock
-from hotdesk.snapshots import transfer
+from hotdesk.snapshots import kept, transfer
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import locked, write_atomically
+
+_TOLD_SECONDS = 0.3
 
 
 class DeskKeys(Value, frozen=True):
@@ -132,7 +140,7 @@ def _adopt(local: Local, id_: str, picture: records.Picture) -> None:
     """Record an image whose content has arrived; it counts as carried, and not as verified here."""
     with local.images.in_order():
         if local.images.picture(id_) is None:
-            arrived = msgspec.structs.replace(picture, verified=False, carried=True)
+            arrived = msgspec.structs.replace(picture, verified=False, carried=True, at="")
             records.write(local.folders.image(id_), arrived)
 
 
@@ -148,25 +156,104 @@ def _leave(state: Path, local: Local) -> None:
         raise Refused(Kind.NOT_READY, why, seconds=1.0) from error
 
 
-def give(state: Path, desk: str) -> None:
-    """Send a desk's disk to the other computer, which has seen that its machine is off."""
+def _at_rest(state: Path, local: Local, desk: str) -> Path:
+    """A desk's disk, to which nothing writes: the other computer has seen that its machine is off."""
     from hotdesk.providers.local.runtime import processes
 
+    owner = records.read(local.folders.disk_record(desk), records.Owner)
+    if owner is not None:  # left by a machine that was killed: they could still write
+        folder = local.folders.machines / owner.machine
+        if folder.is_dir():
+            if looking.machine_now(local.folders, owner.machine)[0] is not Phase.STOPPED:
+                raise Refused(Kind.NOT_READY, f"{owner.machine} is not off", seconds=1.0)
+            processes.end_all(records.mark_of(folder))
+        else:
+            processes.end_stray(state, owner.machine, records.mark_of(folder))
+    return local.folders.disks / desk
+
+
+def give(state: Path, desk: str) -> None:
+    """Send a desk's disk to the other computer."""
     local = Local(state, lambda desk: _keys(state, desk))
 
     def send(line: transfer.Line) -> None:
-        owner = records.read(local.folders.disk_record(desk), records.Owner)
-        if owner is not None:  # left by a machine that was killed: they could still write
-            folder = local.folders.machines / owner.machine
-            if folder.is_dir():
-                if looking.machine_now(local.folders, owner.machine)[0] is not Phase.STOPPED:
-                    raise Refused(Kind.NOT_READY, f"{owner.machine} is not off", seconds=1.0)
-                processes.end_all(records.mark_of(folder))
-            else:
-                processes.end_stray(state, owner.machine, records.mark_of(folder))
-        transfer.give(line, local.folders.disks / desk, local.folders.root / "notes")
+        disk = _at_rest(state, local, desk)
+        transfer.give(line, disk, local.folders.root / "notes")
 
     sys.exit(transfer.serve(send, *transfer.standard()))
+
+
+def keep(state: Path, desk: str, image: str) -> None:
+    """Take an image of a desk's disk into the store here, where it stays."""
+    local = Local(state, lambda desk: _keys(state, desk))
+    local.folders.make()
+
+    def take_it(line: transfer.Line) -> None:
+        with locked(local.folders.root / "store.lock", shared=True):
+            disk = _at_rest(state, local, desk)
+            kept.keep(line, disk, local.folders.store, local.folders.manifest(image))
+
+    sys.exit(transfer.serve(take_it, *transfer.standard()))
+
+
+def check(state: Path, image: str) -> None:
+    """Read an image in the store here back."""
+    folders = Folders.of(state)
+
+    def read(line: transfer.Line) -> None:
+        with locked(folders.root / "store.lock", shared=True):
+            kept.check(line, folders.store, folders.manifest(image))
+
+    sys.exit(transfer.serve(read, *transfer.standard()))
+
+
+def push(state: Path, image: str) -> None:
+    """Send an image in the store here to the other computer."""
+    folders = Folders.of(state)
+
+    def send(line: transfer.Line) -> None:
+        with locked(folders.root / "store.lock", shared=True):
+            transfer.push(line, folders.store, folders.manifest(image))
+
+    sys.exit(transfer.serve(send, *transfer.standard()))
+
+
+def across(state: Path, image: str, ssh: str, host: str) -> int:
+    """Send an image in the store here to a third computer, by an ssh command that lets us do only that."""
+    folders = Folders.of(state)
+    said = 0.0
+
+    def tell(share: float, words: str) -> None:
+        nonlocal said
+        if (now := clock.ticks()) - said > _TOLD_SECONDS:
+            said = now
+            _line(share=share, words=words)
+
+    with (
+        locked(folders.root / "store.lock", shared=True),
+        subprocess.Popen([ssh, host, "take"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = transfer.Line(process.stdout, process.stdin)  # type: ignore[arg-type]
+        try:
+            sent = transfer.push(line, folders.store, folders.manifest(image), progress=tell)
+        except Refused as no:
+            _line(kind=no.kind, message=no.message)
+            return 1
+        except OSError as error:
+            _line(cut=str(error))
+            return 1
+        finally:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+    _line(sent=sent)
+    return 0
+
+
+def _line(**what: Any) -> None:
+    sys.stdout.write(msgspec.json.encode(what).decode() + "\n")
+    sys.stdout.flush()
 
 
 def take(state: Path, image: str) -> None:
@@ -208,6 +295,14 @@ def main(words: list[str]) -> int:
         give(state, rest[0])
     if verb == "take":
         take(state, rest[0])
+    if verb == "keep":
+        keep(state, rest[0], rest[1])
+    if verb == "check":
+        check(state, rest[0])
+    if verb == "push":
+        push(state, rest[0])
+    if verb == "across":
+        return across(state, *rest)
     goes = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     answer: Any

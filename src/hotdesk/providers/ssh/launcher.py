@@ -11,27 +11,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Refused
+from hotdesk.providers.cloud.direct import NoWay
 from hotdesk.providers.local.images import Images
 from hotdesk.providers.local.records import write
 from hotdesk.providers.local.runtime import clock, spawn
 from hotdesk.providers.local.served import Order
-from hotdesk.providers.ssh import kit, records
+from hotdesk.providers.ssh import elsewhere, kit, records
 from hotdesk.providers.ssh.hosts import Hosts
 from hotdesk.providers.ssh.line import Far, Nothing, Silent
+from hotdesk.providers.ssh.patience import patiently
 from hotdesk.providers.ssh.settings import Settings
 from hotdesk.snapshots import transfer
 from hotdesk.system import locked
 
-T = TypeVar("T")
-PATIENCE = 5  # cuts in a row between which nothing went on
 _STATUS_SECONDS = 0.3
 
 
@@ -79,9 +76,17 @@ class Launcher:
         self.tell(self.folder.progress.share, words)
 
     def _carry(self, image: str) -> None:
-        """Send the image to the store at the machine."""
+        """Send the image to the store at the machine, by the shortest way there is."""
         pool = Images(self.state)
         picture = pool.whole(image)
+        if picture.at == self.name:
+            return
+        if picture.at and self._straight(image, picture.at):
+            patiently(lambda: self.far.call("adopt", Order(id=image, picture=picture)), self.say)
+            return
+        if picture.at:
+            elsewhere.bring(self.state, image, lambda s, words: self.report(0.5, words), self.say)
+            picture = pool.whole(image)
 
         def send() -> int:
             with self.far.line("take", image) as line:
@@ -97,8 +102,32 @@ class Launcher:
         spawn.say(f"{image}: {sent} bytes sent")
         patiently(lambda: self.far.call("adopt", Order(id=image, picture=picture)), self.say)
 
+    def _straight(self, image: str, name: str) -> bool:
+        """Whether the image came here from the machine that has it, and not by this computer."""
+        source = elsewhere.far(self.state, name)
+
+        def go() -> int:
+            sent, way = elsewhere.across(
+                self.state, image, source, self.far, lambda s, words: self.report(0.5 + 0.4 * s, words)
+            )
+            spawn.say(f"straight from {name} by {way.host}: {way.bytes_per_second:.0f} bytes a second")
+            return sent
+
+        try:
+            sent = patiently(go, self.say)
+        except NoWay as no:
+            self.say(f"{self.name} cannot be reached from {name} ({no}): it goes through this computer")
+            return False
+        except (Silent, transfer.Cut) as error:
+            self.say(f"the way from {name} is cut again and again ({error}): it goes through this computer")
+            return False
+        spawn.say(f"{image}: {sent} bytes sent straight")
+        return True
+
     def _clear_up(self, image: str) -> None:
         """Delete the copy of the image there, once the disk is restored from it."""
+        if (picture := Images(self.state).picture(image)) is not None and picture.at == self.name:
+            return  # it is the one copy
         with contextlib.suppress(Refused, Nothing, Silent):  # else it shows as a leftover
             while (told := self.far.call("survey").told) is not None:
                 machine = told.machines.get(self.id)
@@ -108,25 +137,6 @@ class Launcher:
                 if any(i.id == self.id and i.phase == "stopped" for i in told.survey.instances):
                     return
                 clock.pause(1.0)
-
-
-def patiently(
-    work: Callable[[], T], say: Callable[[str], None], moved: Callable[[], float] = lambda: 0.0
-) -> T:
-    """The work's result; again, later each time, while the line is cut. `moved`: grows as it goes on."""
-    times, before = 0, moved()
-    while True:
-        try:
-            return work()
-        except (Silent, transfer.Cut) as error:
-            now = moved()
-            times = 1 if now > before else times + 1
-            before = now
-            if times >= PATIENCE:
-                raise
-            pause = backoff(times, str(before))
-            say(f"{error}; again in {pause:.0f} s")
-            clock.pause(pause)
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ class Far:
         """Let hotdesk there do one thing. Raises `Refused`, `Nothing`, `Silent`."""
         given = msgspec.json.encode(order or Order())
         for _ in range(2):
-            done = self.run(self._program(verb), given)
+            done = self.run(self.program(verb), given)
             if done.returncode != _OTHER:
                 break
             self.send_library()
@@ -74,10 +74,10 @@ class Far:
         return answer
 
     @contextlib.contextmanager
-    def line(self, verb: str, what: str) -> Iterator[transfer.Line]:
+    def line(self, verb: str, *what: str) -> Iterator[transfer.Line]:
         """A line to `give` or `take` there. Raises as `call` does if there was none."""
         self.call("source")  # what is wrong is said in words, and hotdesk there is the same as here
-        with self.started(self._program(verb, what)) as process:
+        with self.started(self.program(verb, *what)) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             came: IO[bytes] = process.stdout
@@ -148,7 +148,14 @@ class Far:
             return f'"$HOME"/{shlex.quote(path[2:])}' if path[2:] else '"$HOME"'
         return shlex.quote(path)
 
-    def _program(self, verb: str, *words: str) -> str:
+    @property
+    def python(self) -> str:
+        """A Python there, as a word of a shell line: of its environment, if that is there already."""
+        own = f"{self.folder}/{self.owner}/kit/bin/python"
+        return f"$([ -x {own} ] && echo {own} || command -v python3)"
+
+    def program(self, verb: str, *words: str) -> str:
+        """A shell script that runs hotdesk there."""
         library = library_name()
         served = "-P -m hotdesk.providers.local.served"
         given = shlex.join([verb, *words])

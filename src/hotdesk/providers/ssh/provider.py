@@ -23,6 +23,7 @@ from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_th
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.providers.cloud import direct
 from hotdesk.providers.local import records as pool
 from hotdesk.providers.local.images import Images, check_source, nothing_was_made
 from hotdesk.providers.local.paths import plain
@@ -138,6 +139,7 @@ class Ssh:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         reap()
+        direct.sweep(self.state)
         return looking.survey(self.state, self.hosts, self._settings.poll_seconds, self._hear)
 
     def _hear(self, said: dict[str, looking.Answer]) -> None:
@@ -181,6 +183,14 @@ class Ssh:
 
     def line(self, zone: str) -> list[str]:
         return self.hosts.ssh(self.hosts.find(zone))
+
+    def straight(self, source: str, target: str) -> tuple[float, str]:
+        from hotdesk.providers.ssh import elsewhere
+
+        try:
+            return elsewhere.speed(self.state, self._far(source), self._far(target)), ""
+        except (direct.NoWay, Refused, OSError) as no:
+            return 0.0, str(no) or type(no).__name__
 
     # ---- machines --------------------------------------------------------------------------------
 
@@ -263,7 +273,11 @@ class Ssh:
                 with contextlib.suppress(Nothing):
                     self._far(name).call("delete", Order(id=thing_id, keep_disk=keep_disk))
                 return
-        if self.images.picture(thing_id) is not None:
+        if (picture := self.images.picture(thing_id)) is not None:
+            if picture.at:
+                from hotdesk.providers.ssh import elsewhere
+
+                elsewhere.forget(self.state, thing_id, picture.at)
             with self.images.in_order():
                 self.images.delete(thing_id)
                 self.images.tidy()

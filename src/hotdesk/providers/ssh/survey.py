@@ -14,7 +14,7 @@ from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Phase, S
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.local import survey as here
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.records import Picture, read
+from hotdesk.providers.local.records import Picture, Taking, pictures, read
 from hotdesk.providers.local.served import Told
 from hotdesk.providers.ssh import records
 from hotdesk.providers.ssh.hosts import Hosts
@@ -80,7 +80,7 @@ def survey(
         instances=tuple(instances),
         disks=tuple(_disk(d, name) for name, one in told.items() for d in one.survey.disks),
         images=tuple(images(Folders.of(state))),
-        leftovers=tuple(_leftovers(told, placed, busy)),
+        leftovers=tuple(_leftovers(told, placed, busy, _kept(state))),
         hidden=tuple(hidden),
         closed=denied.message if denied else "",
         closed_fix=denied.fix if denied else "",
@@ -142,13 +142,24 @@ def images(folders: Folders) -> Iterator[Image]:
         yield replace(image, provider=PROVIDER, region=REGION, started_at=started_at)
 
 
+def _kept(state: Path) -> set[tuple[str, str]]:
+    """Images that stay where their machine was, as (machine, image); ("", image) while one is taken."""
+    found = pictures(Folders.of(state).images)
+    return {(one.at, id_) for id_, one in found if one.at or (one.order.there and one.phase is Taking.BAKING)}
+
+
 def _leftovers(
-    told: Mapping[str, Told], placed: Mapping[str, records.Folder], busy: Mapping[str, bool]
+    told: Mapping[str, Told],
+    placed: Mapping[str, records.Folder],
+    busy: Mapping[str, bool],
+    kept: set[tuple[str, str]],
 ) -> Iterator[Leftover]:
     for name, one in told.items():
         for thing in one.survey.leftovers:
             yield replace(thing, id=f"{name}/{thing.id}", provider=PROVIDER, region=name)
         for image in one.survey.images:
+            if (name, image.id) in kept or ("", image.id) in kept:
+                continue
             needed = [i for i in one.survey.instances if i.image_id == image.id]
             coming = any(
                 busy[id_] for id_, f in placed.items() if (p := f.placed) and p.order.image_id == image.id

@@ -1,6 +1,9 @@
 """The worker process that takes an image of a desk at a machine, into the store of this computer.
 
-python -m hotdesk.providers.ssh.taker STATE bake IMAGE
+python -m hotdesk.providers.ssh.taker STATE bake|verify IMAGE
+
+An image that may stay where its machine is (`BakeOrder.there`) is taken into the store there, and read back
+there; only its list of files comes here. Where that cannot be, it comes here as any other.
 """
 
 from __future__ import annotations
@@ -8,15 +11,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hotdesk.core.errors import Refused
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local import records as here
 from hotdesk.providers.local.runtime import spawn
 from hotdesk.providers.local.runtime.imager import Baker
 from hotdesk.providers.local.served import Order
-from hotdesk.providers.ssh import records
+from hotdesk.providers.ssh import elsewhere, records
 from hotdesk.providers.ssh.hosts import Hosts
-from hotdesk.providers.ssh.launcher import patiently
 from hotdesk.providers.ssh.line import Far, Nothing
+from hotdesk.providers.ssh.patience import patiently
 from hotdesk.providers.ssh.settings import Settings
 from hotdesk.snapshots import transfer
 from hotdesk.snapshots.capture import Captured
@@ -42,6 +45,8 @@ class Taker(Baker):
                 self.take_unused(placed.order.image_id, manifest)
                 return
         far = self._far(name)
+        if self.picture.order.there and self._kept(far, manifest):
+            return
         received = 0.0
 
         def pull() -> Captured:
@@ -64,6 +69,36 @@ class Taker(Baker):
             carried=True,
         )
 
+    def _kept(self, far: Far, manifest: Path) -> bool:
+        """Whether it could be taken into the store at its machine."""
+        desk = self.picture.order.desk
+        try:
+            taken = patiently(lambda: elsewhere.keep(far, desk, self.id, manifest, self.report), spawn.say)
+            patiently(lambda: far.call("adopt", Order(id=self.id, picture=self.picture)), spawn.say)
+        except Refused as no:
+            if no.kind is not Kind.NO_SPACE:
+                raise
+            spawn.say(f"it cannot stay at {far.name}: {no.message}")
+            return False
+        self.tell(
+            phase=here.Taking.BAKED,
+            progress=None,
+            reason="",
+            size_bytes=taken.bytes,
+            stored_bytes=taken.stored_bytes,
+            note=taken.note,
+            carried=True,
+            at=far.name,
+        )
+        return True
+
+    def verify(self) -> None:
+        if not self.picture.at:
+            super().verify()
+            return
+        elsewhere.verify(self.state, self.id, self.report)
+        self.tell(phase=here.Taking.BAKED, verified=True, progress=None, reason="")
+
     def _far(self, name: str) -> Far:
         hosts = Hosts(self.state, Settings())
         return Far(hosts, name, hosts.find(name))
@@ -78,7 +113,7 @@ class Taker(Baker):
 def main() -> int:
     spawn.settle()
     taker = Taker(Path(sys.argv[1]), sys.argv[3])
-    return taker.work(taker.bake)
+    return taker.work(taker.bake if sys.argv[2] == "bake" else taker.verify)
 
 
 if __name__ == "__main__":

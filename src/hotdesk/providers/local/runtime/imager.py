@@ -105,6 +105,9 @@ class Baker:
     def take_unused(self, image: str, manifest: Path) -> None:
         """Bake a machine whose disk was never completed: its content is that of its order's image."""
         if image:
+            from hotdesk.providers.local.images import Images
+
+            Images(self.folders.root.parent).bring(image, self.report)
             write_atomically(manifest, self.folders.manifest(image).read_bytes(), durable=True)
             old = records.read(self.folders.image(image), records.Picture)
             self.tell(
@@ -129,6 +132,7 @@ class Baker:
             for id_, other in records.pictures(self.folders.images)
             if other.order.desk == self.picture.order.desk
             and other.phase == records.Taking.BAKED
+            and not other.at
             and self.folders.manifest(id_).exists()
         ]
         return max(whole)[2] if whole else None

@@ -192,6 +192,7 @@ class Machine:
             fsync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
+        from hotdesk.providers.local.images import Images
         from hotdesk.snapshots import snapshot
 
         def report(share: float, words: str) -> None:
@@ -200,6 +201,7 @@ class Machine:
                 self.tell(progress=round(share * 0.6, 3), reason=words or f"restoring {image}")
 
         self.tell(progress=0.01, reason=f"restoring {image}")
+        Images(self.folders.root.parent).bring(image, report)
         with locked(self.folders.root / "store.lock", shared=True):
             manifest = self.folders.manifest(image)
             snapshot.restore(manifest, self.folders.store, self.disk, progress=report)

@@ -33,7 +33,9 @@ def tidy(folders: Folders) -> None:
     with locked(folders.root / "store.lock", wait=False) as free:
         # While an image is read or written everything is kept; the next deletion tidies up.
         if free and folders.store.is_dir():
-            snapshot.forget(folders.store, list(folders.images.glob("*.manifest")))
+            elsewhere = {id_ for id_, picture in records.pictures(folders.images) if picture.at}
+            here = [path for path in folders.images.glob("*.manifest") if path.stem not in elsewhere]
+            snapshot.forget(folders.store, here)
 
 
 def main() -> int:
