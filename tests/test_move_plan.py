@@ -87,7 +87,8 @@ def test_money_that_is_not_known_is_said_to_be_so() -> None:
         "origin": "aliyun", "provider": "local", "type": "local.cpu", "zone": "here", "files": None,
         "bytes": None, "packages": None, "largest": [], "data_files": None, "data_bytes": None,
         "unreadable": [], "uncounted": "its machine is off",
-        "lines": [{"place": "blue", "bytes_per_second": None}], "route": None, "seconds": None, "usd_once": None,
+        "lines": [{"place": "blue", "bytes_per_second": None}], "route": None, "seconds": None,
+        "usd_once": None,
         "usd_per_hour": 0.0, "told_per_hour": None, "replaced": [],
     }  # fmt: skip
     text = "\n".join(carried("blue", goods))  # type: ignore[arg-type]

@@ -169,14 +169,19 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         """
         return self._leave(name, Goal.STOPPED, "stop", anyway)
 
-    def park(self, name: str, *, anyway: bool = False, wait: bool = True) -> View:
+    def park(self, name: str, *, there: bool = False, anyway: bool = False, wait: bool = True) -> View:
         """Everything in one verified image, and nothing else left to pay.
+
+        `there`: the image stays at its machine, of those with an ssh login; `Usage` for any other.
 
         Raises `NeedsDecision` where work would end, unless `anyway`; nothing is deleted before the image was
         read back. Without `wait` this returns as soon as the machine is off: its disk is kept, and paid,
         until a watcher on this computer has gone on to the same end; the next command here restarts one.
         """
-        view = self._leave(name, Goal.PARKED, "park", anyway, lambda seen: not wait and is_off(seen))
+        if there:
+            self.services.goals.check_store(name)
+        enough: Callable[[Seen], bool] = lambda seen: not wait and is_off(seen)  # noqa: E731
+        view = self._leave(name, Goal.PARKED, "park", anyway, enough, there=there)
         if view.phase != "parked":
             from hotdesk.loop import watcher
 
@@ -190,10 +195,12 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         verb: str,
         anyway: bool,
         enough: Callable[[Seen], bool] = lambda seen: False,
+        *,
+        there: bool = False,
     ) -> View:
         s = self.services
         s.work.may_end(s.store.desk(name), verb, anyway)
-        view = s.pursuit.pursue(s.goals.wanted(name, goal), enough)
+        view = s.pursuit.pursue(replace(s.goals.wanted(name, goal), there=there), enough)
         s.exposure.close_behind(s.store.desk(name))
         return view
 

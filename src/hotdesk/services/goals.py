@@ -131,6 +131,16 @@ class Goals:
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
+    def check_store(self, name: str) -> None:
+        """Raises `Usage` unless the desk's machine can keep an image itself."""
+        desk = self.store.desk(name)
+        if not cloud(desk.provider).machines:
+            raise Usage(
+                f"{name} cannot stay there.",
+                f"{cloud(desk.provider).label} is no machine with an ssh login, which could keep its image.",
+                f"hotdesk park {name}",
+            )
+
     def moved(
         self,
         name: str,

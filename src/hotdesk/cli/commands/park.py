@@ -14,9 +14,10 @@ from hotdesk.services.view import View
 @options.name_or_only
 @options.yes
 @options.dry_run
+@click.option("--there", is_flag=True, help="The image stays at its machine, of those with an ssh login.")
 @click.option("--no-wait", is_flag=True, help="Return once the instance is off; a watcher saves the desk.")
 @options.as_json
-def command(name: str | None, *, yes: bool, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+def command(name: str | None, *, yes: bool, dry_run: bool, there: bool, no_wait: bool, as_json: bool) -> None:
     """Save everything in a verified image and delete the instance, to stop paying for it.
 
     Stops the instance, takes an image of its whole disk and reads the image back; only then deletes the
@@ -25,14 +26,18 @@ def command(name: str | None, *, yes: bool, dry_run: bool, no_wait: bool, as_jso
     --no-wait: you can go as soon as the instance is off and no longer billed. Its disk is kept, and billed,
     until all is saved and read back: a watcher on this computer goes on with that. If this computer is turned
     off meanwhile, the next hotdesk command on it goes on; until then nothing is lost, and the disk is billed.
+
+    --there: the image is taken and read back at the machine itself, and not sent here.
     """
     with Live() as live, options.open_desks(live) as desks:
         desk = desks.services.store.desk(name or desks.services.goals.only())
+        if there:
+            desks.services.goals.check_store(desk.name)
         if dry_run:
             options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED), desk)
             return
         options.agreed_to_end(desks, desk, yes)
-        view = desks.park(desk.name, anyway=True, wait=not no_wait)
+        view = desks.park(desk.name, there=there, anyway=True, wait=not no_wait)
         if as_json:
             options.say_desk(desks, view)
             return
