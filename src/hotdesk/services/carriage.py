@@ -16,8 +16,9 @@ from hotdesk.core import wire
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lines import Lined
 from hotdesk.core.model import Bound, Desk, Instance, Phase, Seen, Value
-from hotdesk.core.ports import Access, Counted, Lined
+from hotdesk.core.ports import Access, Counted
 from hotdesk.guest.one_file import source
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.move_shapes import Carriage, Replaced, Sized

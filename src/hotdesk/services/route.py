@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import NotAllowed, Refused, Usage
 from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lines import Lined, Linked
 from hotdesk.core.model import Desk
-from hotdesk.core.ports import Lined, Linked
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.move_shapes import Route
 from hotdesk.state.store import Store

@@ -36,6 +36,7 @@ PROBE = 'if [ "$SSH_ORIGINAL_COMMAND" = probe ]; then echo; head -c 67108864 >/d
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][\w.@-]*", re.ASCII)
 _ANSWER_SECONDS = 60.0
+_SSH_FAILED = 255
 _TRIES = 4  # addresses that are tried
 _AGAIN_SECONDS = 60.0  # until a machine that did not answer is asked again to close a way
 _FORGET_SECONDS = 7 * 86400.0
@@ -43,6 +44,10 @@ _FORGET_SECONDS = 7 * 86400.0
 
 class NoWay(Exception):
     """There is no way straight from one to the other; everything is as before."""
+
+
+class Lost(OSError):
+    """One of the two machines does not answer any more; the same again may go on."""
 
 
 class End(Value, frozen=True):
@@ -91,7 +96,7 @@ class Direct:
     def run(
         self, words: Sequence[str], given: str = "", heard: Callable[[str], None] = lambda said: None
     ) -> tuple[int, str]:
-        """Run a command at the source; its exit status, and what it said on standard error. Raises `OSError`.
+        """Run a command at the source; its exit status, and what it said on standard error. Raises `Lost`.
 
         `{way}` in a word is the folder with `ssh`, which takes a host (`self.host`) and a command.
         """
@@ -104,7 +109,7 @@ class Direct:
                 case {"ended": int(status), "complaint": str(complaint)}:
                     return status, complaint
                 case _:
-                    raise OSError(f"what {self._talk.name} says is no answer")
+                    raise Lost(f"what {self._talk.name} says is no answer")
 
 
 class _Talk:
@@ -119,21 +124,24 @@ class _Talk:
 
     def tell(self, **what: Any) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(what).encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise Lost(f"the line to {self.name} was cut: {error}") from error
 
     def hear(self) -> dict[str, Any]:
-        """The next line. Raises `OSError` if the line is gone, `NoWay` with what went wrong there."""
+        """The next line. Raises `Lost` if the line is gone, `NoWay` with what went wrong there."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             assert self._process.stderr is not None
             said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-            raise OSError(f"the line to {self.name} was cut: {said[-1] if said else 'no reason is given'}")
+            raise Lost(f"the line to {self.name} was cut: {said[-1] if said else 'no reason is given'}")
         try:
             answer = wire.json(line, dict[str, Any])
         except msgspec.MsgspecError as error:
-            raise OSError(f"what {self.name} says is no answer: {error}") from None
+            raise Lost(f"what {self.name} says is no answer: {error}") from None
         if "failed" in answer:
             raise NoWay(str(answer["failed"]))
         return answer
@@ -162,7 +170,7 @@ def way(
     *,
     tries: Sequence[tuple[str, int]] = (),
 ) -> Iterator[Direct]:
-    """Open a way, and close it whatever happens. Raises `NoWay` where there is none, `OSError` if cut.
+    """Open a way, and close it whatever happens. Raises `NoWay` where there is none, `Lost` if cut.
 
     `tries`: addresses and ports of the target as they are known here; those that it tells itself come after.
     """
@@ -184,7 +192,7 @@ def way(
                 case {"host": str(host), "bytes_per_second": int() | float() as speed}:
                     yield Direct(talk, host, float(speed))
                 case _:
-                    raise OSError(f"what {source.name} says is no answer")
+                    raise Lost(f"what {source.name} says is no answer")
         finally:
             if talk is not None:
                 talk.end()
@@ -203,8 +211,10 @@ def _open(target: End, id_: str, public: str, body: str) -> Reached:
         )
         found = wire.json(done.stdout, Reached)
     except subprocess.TimeoutExpired:
-        raise OSError(f"{target.name} does not answer") from None
+        raise Lost(f"{target.name} does not answer") from None
     except msgspec.MsgspecError:
+        if done.returncode == _SSH_FAILED:
+            raise Lost(f"{target.name} does not answer") from None
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise NoWay(f"{target.name} lets no key in: {said[-1] if said else 'no reason is given'}") from None
     if not found.keys or not all(map(_KEY.fullmatch, found.keys)) or not _USER.fullmatch(found.user):

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Refused
-from hotdesk.providers.cloud.direct import NoWay
+from hotdesk.providers.cloud.direct import Lost, NoWay
 from hotdesk.providers.local.images import Images
 from hotdesk.providers.local.records import write
 from hotdesk.providers.local.runtime import clock, spawn
@@ -118,7 +118,7 @@ class Launcher:
         except NoWay as no:
             self.say(f"{self.name} cannot be reached from {name} ({no}): it goes through this computer")
             return False
-        except (Silent, transfer.Cut) as error:
+        except (Silent, transfer.Cut, Lost) as error:
             self.say(f"the way from {name} is cut again and again ({error}): it goes through this computer")
             return False
         spawn.say(f"{image}: {sent} bytes sent straight")

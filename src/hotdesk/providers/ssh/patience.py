@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hotdesk.core.backoff import backoff
-from hotdesk.providers.local.records import FULL
+from hotdesk.providers.cloud.direct import Lost
 from hotdesk.providers.local.runtime import clock
+from hotdesk.providers.ssh.line import Silent
+from hotdesk.snapshots.transfer import Cut
 
 T = TypeVar("T")
 PATIENCE = 5  # cuts in a row between which nothing went on
@@ -21,9 +23,7 @@ def patiently(
     while True:
         try:
             return work()
-        except OSError as error:  # also Silent, and transfer.Cut
-            if error.errno in FULL:
-                raise
+        except (Silent, Cut, Lost) as error:
             now = moved()
             times = 1 if now > before else times + 1
             before = now
