@@ -6,6 +6,7 @@ import contextlib
 import functools
 import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -80,7 +81,8 @@ class FarMachine:
             Path("/run/sshd").mkdir(exist_ok=True, mode=0o755)
         argv = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
         if self.account:  # a home folder of its own, in a mount namespace: needs root
-            script = f"mount --bind {self.root} {Path.home()} && mount -t tmpfs none /dev/shm && "
+            home = pwd.getpwuid(os.getuid()).pw_dir  # whatever HOME is in a test
+            script = f"mount --bind {self.root} {home} && mount -t tmpfs none /dev/shm && "
             script += f"exec {' '.join(argv)}"
             argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
         with (self.folder / "sshd.log").open("ab") as log:
