@@ -57,7 +57,12 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hotdesk-soak-") as folder:
         state = Path(folder) / "state"
-        os.environ |= {"HOTDESK_STATE": str(state), "HOTDESK_OFFLINE": "1", "HOME": folder}
+        os.environ |= {
+            "HOTDESK_STATE": str(state),
+            "HOTDESK_OFFLINE": "1",
+            "HOTDESK_STARTS": "1",
+            "HOME": folder,
+        }
         made(state)
         swept(state, 1000)
         hotdesk("up", "real", "--provider", "local", "--idle", "never")

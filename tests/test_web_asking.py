@@ -37,7 +37,8 @@ def _runs(pid: str) -> bool:
 
 
 @pytest.fixture
-def beside(home: Path, tmp_path: Path) -> Iterator[asking.Beside]:
+def beside(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[asking.Beside]:
+    monkeypatch.setenv("HOTDESK_STARTS", "1")  # a fork would be no child of this process
     asker = asking.Beside(tmp_path / "state", linger=0.0)
     yield asker
     asker.rest()
@@ -63,6 +64,22 @@ def test_it_answers_as_the_server_itself_would(beside: asking.Beside, tmp_path: 
     status, told = beside.ask(asking.LOOK)
     assert status == asking.OK
     assert msgspec.json.decode(told, type=dict[str, asking.Look])["answer"].views[0].name == "blue"
+
+
+def test_prices_are_gathered_by_a_process_that_goes_at_once(
+    beside: asking.Beside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks goes on meanwhile, and does not grow by them."""
+    monkeypatch.setenv("HOTDESK_OFFLINE", "1")
+    a_desk(tmp_path / "state")
+    assert beside.ask(asking.LOOK)[0] == asking.OK
+    looking = children()
+    assert len(looking) == 1
+    status, told = beside.ask("?offers", b'{"offline":"1"}')
+    assert status == asking.OK
+    assert msgspec.json.decode(told)["answer"]["usd"]
+    wait_for(lambda: children() == looking)
+    assert beside.ask(asking.LOOK)[0] == asking.OK
 
 
 def test_a_click_is_done_there_and_told_about_meanwhile(

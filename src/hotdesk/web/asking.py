@@ -32,6 +32,8 @@ LINGER_SECONDS = 20.0  # for which it waits for another question, while nobody l
 OK, FAILED, DEFECT, HEARD = 200, 409, 500, 100
 LOOK, REST = "look", "rest"
 READS = "?"  # before the name of what is only read: `?gc` tells what is left over, `gc` deletes it
+#: The prices of all regions take much memory to gather: by a process of their own, which goes at once.
+APART = frozenset({READS + "offers"})
 DOES = "!"  # before the name of what takes long, and is told about while it goes on
 LINE = 3  # the number of the line between both, in the process that answers
 Reply = tuple[int, bytes]
@@ -73,8 +75,9 @@ def defect(error: Exception) -> dict[str, Any]:
 class Beside:
     """Answers by a process of its own, which is there while it is needed, and `linger` seconds more."""
 
-    def __init__(self, state: Path, linger: float = LINGER_SECONDS) -> None:
+    def __init__(self, state: Path, linger: float = LINGER_SECONDS, *, alone: bool = False) -> None:
         self.state, self.linger = state, linger
+        self._apart = None if alone else Beside(state, 0.0, alone=True)
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._numbers = itertools.count()
         self._line: socket.socket | None = None
@@ -82,6 +85,11 @@ class Beside:
         self._needed, self._looked = ticks(), False
 
     def ask(self, name: str, said: bytes = b"{}", hear: Hear = lambda told: None) -> Reply:
+        if self._apart is not None and name in APART:
+            try:
+                return self._apart.ask(name, said, hear)
+            finally:
+                self._apart.rest()
         mine: SimpleQueue[Reply] = SimpleQueue()
         with self._lock:
             try:
@@ -110,7 +118,8 @@ class Beside:
     def _started(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
-            spawn("hotdesk.web.answering", str(self.state), lend={theirs.fileno(): LINE})
+            variables = {"MALLOC_ARENA_MAX": "2"}  # glibc keeps what threads have freed, in each of them
+            spawn("hotdesk.web.answering", str(self.state), variables=variables, lend={theirs.fileno(): LINE})
         aside(partial(self._hear, ours))
         return ours
 
