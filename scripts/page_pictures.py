@@ -18,7 +18,7 @@ import pytest
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.light.desk import light_cloud
-from tests.web_rig import Web, browser, swept, weeks
+from tests.web_rig import Web, browser, idle_for, swept, weeks
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 #: File, view, theme, language, and what has to be seen before the picture is taken.
@@ -67,6 +67,8 @@ def main() -> None:
             hotdesk("up", "notes", "--type", "t3.medium", "--idle", "45m")
             hotdesk("up", "blue", "--type", "g5.xlarge")
             hotdesk("park", "blue", "--yes")
+            hotdesk("ssh", "trainer", "--", idle_for(0))
+            hotdesk("ssh", "notes", "--", idle_for(660))
             weeks(folder / "state", jobs=40, desks=0)
             swept(folder / "state", 400)
             with Store(folder / "state") as store:

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +21,7 @@ pytest.importorskip("wsproto", reason="the extra web is not installed")
 from tests.conftest import Command
 from tests.light.desk import light_cloud
 from tests.test_web_page import LATE, card
-from tests.web_rig import Complaints, browser, looking, web
+from tests.web_rig import Complaints, browser, idle_for, looking, web
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -168,16 +166,7 @@ def test_a_rented_desk_tells_how_long_it_has_been_idle(
     """
     with light_cloud(tmp_path, monkeypatch):
         assert hotdesk("up", "red", "--type", "t3.medium", "--idle", "45m").returncode == 0
-        folder = hotdesk("ssh", "red", "--", 'mkdir -p "$HOTDESK_RUN"; echo "$HOTDESK_RUN"').stdout.strip()
-        code = (
-            "import time\n"
-            "from hotdesk.guest import idle\n"
-            "watch = idle.Watch([], now=time.time() - 720)\n"
-            "watch.looked_at = time.time()\n"
-            "idle._keep(watch)"
-        )
-        environment = {**os.environ, "HOTDESK_RUN": folder}
-        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        assert hotdesk("ssh", "red", "--", idle_for(720)).returncode == 0
         with web() as served, looking(chrome, tmp_path, width=1280) as page:
             page.clock.install()
             page.goto(served.link)

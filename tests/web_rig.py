@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +97,19 @@ class Complaints(list[str]):
         page.on("console", lambda m: self.append(m.text) if m.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: self.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith((place, "data:")) else self.append(r.url))
+
+
+def idle_for(seconds: int) -> str:
+    """A line for a light machine, whose watch then has just seen that nothing has worked for so long."""
+    code = (
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1] / 'src')!r})\n"
+        "from hotdesk.guest import idle\n"
+        f"watch = idle.Watch([], now=time.time() - {seconds})\n"
+        "watch.looked_at = time.time()\n"
+        "idle._keep(watch)"
+    )
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
 
 
 def weeks(folder: Path, jobs: int, desks: int = 3) -> None:
