@@ -138,6 +138,7 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         page.wait_for_selector(".working >> text=Nothing works there just now.", timeout=LATE)
         assert hotdesk("ssh", "blue", "--", "cat made-here").stdout == "made [42]\n"
         page.click(".card summary:has-text('Journal')")
+        page.wait_for_selector("details .done:has-text('Read the image back')", timeout=LATE)
         assert page.locator("details .done:has-text('Read the image back')").count() == 1
 
         page.click(".card button:text-is('Stop')")
