@@ -117,6 +117,20 @@ def test_what_rots_is_found_by_reading_and_mended_from_the_copy(mine: Computer, 
     assert mine.desks.images(copy_from=disk)["copied"] == [], "what is whole is left as it is"
 
 
+def test_what_images_share_is_listed_for_each(mine: Computer, disk: Path) -> None:
+    blue = mine.park("blue", 1, a=noise(1), b=noise(2))
+    mine.park("red", 1, a=noise(1))
+    mine.park("green", 1, c=noise(3))
+    rows = mine.desks.images()["images"]
+    assert {one["desk"]: one["shared_bytes"] for one in rows} == {"blue": 300_000, "red": 300_000, "green": 0}
+    [row] = mine.desks.images("blue")["images"]
+    assert row["shared_bytes"] == 300_000, "also with desks that are not listed"
+    assert row["age_seconds"] is not None
+    mine.local.images.folders.manifest(blue).write_bytes(b"nonsense")
+    rows = mine.desks.images()["images"]
+    assert {one["desk"]: one["shared_bytes"] for one in rows} == {"blue": None, "red": 0, "green": 0}
+
+
 def test_what_images_share_is_read_once(mine: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parked each evening, the images of a desk have nearly everything in common."""
     for generation in range(1, 6):

@@ -181,6 +181,10 @@ class Copier(Protocol):
         """What is damaged in each image, "" where nothing is: each byte is read, what they share once."""
         ...
 
+    def shared(self, image_ids: Sequence[str]) -> dict[str, int | None]:
+        """How many bytes of each image others of these hold too; None for one that cannot be read."""
+        ...
+
     def copies(
         self, folder: str, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str] = ()
     ) -> Iterator[Copied]:

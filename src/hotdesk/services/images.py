@@ -36,13 +36,24 @@ def images(
     used = {one.provider for desk in desks for one in desk.former}
     looks = clouds.look_at_each(clouds.in_sight() | used)
     found = [row for desk in desks for row in _of(desk, looks, clock.now())]
-    if verify and isinstance(pool := clouds.provider(registry.DEFAULT), Copier):
+    if isinstance(pool := clouds.provider(registry.DEFAULT), Copier):
+        _share(found, looks, pool)
+    if verify and isinstance(pool, Copier):
         ours = [row["id"] for row in found if cloud(row["provider"]).pooled and row["verified"]]
         damages = pool.damages(ours, _told(name or "", "images", on_wait))
         for row in found:
             row["damage"] = damages.get(row["id"])
     unread = sorted(where for where, look in looks.items() if look.unread or look.closed)
     return {"images": found, "copied": [], "pruned": [], "unread": unread}
+
+
+def _share(found: Sequence[KeptImage], looks: dict[str, Survey], pool: Copier) -> None:
+    """Fill in what the images of this computer's store share, also with those that are not listed."""
+    stored = [image for provider, look in looks.items() if cloud(provider).pooled for image in look.images]
+    shared = pool.shared(sorted({image.id for image in stored if image.verified}))
+    for row in found:
+        if cloud(row["provider"]).pooled:
+            row["shared_bytes"] = shared.get(row["id"])
 
 
 def second(
@@ -101,9 +112,11 @@ def _row(desk: Desk, provider: str, image: Image, mine: Sequence[Image], now: fl
         "provider": provider,
         "region": image.region,
         "bytes": int(image.size_gib * 2**30),
+        "shared_bytes": None,
         "usd_per_month": image.usd_per_month,
         "told_per_month": told,
         "taken_at": image.taken_at or None,
+        "age_seconds": max(0.0, now - image.taken_at) if image.taken_at else None,
         "verified": image.verified,
         "until": until,
         "why": why,

@@ -70,9 +70,11 @@ class KeptImage(TypedDict):
     provider: str
     region: str
     bytes: int
+    shared_bytes: int | None  # of them, in other images of this computer's store too; null: not known
     usd_per_month: float
     told_per_month: Amount | None  # the same as its cloud tells it, if not in US dollars
     taken_at: float | None  # by its cloud's clock
+    age_seconds: float | None  # since then
     verified: bool  # read back, and complete
     until: float | None  # kept until then, in a place that the desk has left; null: not for a time
     why: str  # what it is there for

@@ -20,6 +20,7 @@ and file flags on macOS.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ __all__ = [
     "need_manifests",
     "remove",
     "restore",
+    "shared",
     "verify",
 ]
 
@@ -93,6 +95,31 @@ def damages(
             else:
                 found.append("")
     return found
+
+
+def shared(manifests: Sequence[Path], store: Path) -> list[int | None]:
+    """How many bytes of each image others of these hold too, by their lists alone; None if unreadable."""
+    lengths: list[dict[bytes, int] | None] = []
+    with opened(store) as chunks:
+        for path in manifests:
+            try:
+                manifest, _ = need_manifest(path, chunks)
+            except Refused:
+                lengths.append(None)
+                continue
+            lengths.append(
+                {
+                    name: length
+                    for entry in manifest.entries
+                    if entry.chunks
+                    for name, (_, length) in zip(digests(entry), pieces(entry), strict=True)
+                }
+            )
+    holders = Counter(name for one in lengths for name in one or ())
+    return [
+        None if one is None else sum(length for name, length in one.items() if holders[name] > 1)
+        for one in lengths
+    ]
 
 
 def _verify(manifest_path: Path, chunks: Store, progress: Progress) -> None:

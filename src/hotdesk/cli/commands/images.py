@@ -51,7 +51,9 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """List the images of your desks: where each is, its size, its price, and until when it stays.
+    """List the images of your desks: where each is, its age, size and price, and until when it stays.
+
+    SHARED is how much of an image on this computer other images here hold too.
 
     An image in a place that a desk has left stays for a time (`hotdesk move --keep-old`); then the next
     command on the desk deletes it, and so does `hotdesk gc --yes`. Exits with 5 if a place could not be read,
@@ -74,20 +76,22 @@ def command(
     if as_json:
         render.json(found)
     elif found["images"]:
-        heads = ["DESK", "IMAGE", "WHERE", "SIZE", "$/MONTH", "UNTIL", "WHAT FOR"]
+        heads = ["DESK", "IMAGE", "WHERE", "AGE", "SIZE", "SHARED", "$/MONTH", "UNTIL", "WHAT FOR"]
         rows = [
             [
                 render.safe(one["desk"]),
                 render.safe(one["id"]),
                 one["provider"] if one["provider"] == one["region"] else f"{one['provider']}/{one['region']}",
+                render.duration(one["age_seconds"], 1) if one["age_seconds"] is not None else "",
                 render.size(one["bytes"] / 2**30),
+                "" if one["shared_bytes"] is None else render.size(one["shared_bytes"] / 2**30),
                 str(one["told_per_month"] or f"{one['usd_per_month']:.2f}"),
                 render.moment(one["until"]) if one["until"] else "",
                 render.safe(one["why"]) + (", whole" if one["damage"] == "" else ""),
             ]
             for one in found["images"]
         ]
-        render.echo(render.table(heads, rows, right=("SIZE", "$/MONTH"), broken=True))
+        render.echo(render.table(heads, rows, right=("AGE", "SIZE", "SHARED", "$/MONTH"), broken=True))
     elif not found["copied"]:
         render.echo("There is no image of any desk." if name is None else f"{name} has no image.")
     for copy in found["copied"]:

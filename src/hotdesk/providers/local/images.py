@@ -237,6 +237,16 @@ class Images:
             )
         return dict(zip(image_ids, found, strict=True))
 
+    def shared(self, image_ids: Sequence[str]) -> dict[str, int | None]:
+        """How many bytes of each image others of these hold too; see `core.ports.Copier`."""
+        from hotdesk.snapshots import snapshot
+
+        if not image_ids:
+            return {}
+        with locked(self.folders.root / "store.lock", shared=True):
+            found = snapshot.shared([self.folders.manifest(id_) for id_ in image_ids], self.folders.store)
+        return dict(zip(image_ids, found, strict=True))
+
     def copies(
         self, folder: Path, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str]
     ) -> Iterator[Copied]:

@@ -79,6 +79,9 @@ class Local:
     def damages(self, image_ids: Sequence[str], progress: OnProgress) -> dict[str, str]:
         return self.images.damages(image_ids, progress)
 
+    def shared(self, image_ids: Sequence[str]) -> dict[str, int | None]:
+        return self.images.shared(image_ids)
+
     def copies(
         self, folder: str, desk: str, progress: OnProgress, *, back: bool, skip: Collection[str] = ()
     ) -> Iterator[Copied]:
