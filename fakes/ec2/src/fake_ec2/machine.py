@@ -58,10 +58,13 @@ def begin(world: World, instance: Instance, first: bool) -> None:
     if instance.wants_public_ip and not instance.address_id:
         instance.public_ip = network.public_address(world, instance.region)
     booting = world.rig.call("start", describe(world, instance, first)) if world.rig else None
+    offered = instance.public_ip
+    if booting is not None and not instance.address_id:
+        instance.public_ip = None  # the real machine may have another: clients keep the first that they see
 
     def running(facts: dict[str, Any]) -> None:
         at = world.clock.now()
-        instance.public_ip = facts.get("public_ip") or instance.public_ip
+        instance.public_ip = facts.get("public_ip") or offered
         instance.private_ip = facts.get("private_ip") or instance.private_ip
         instance.console = facts.get("console") or instance.console
         instance.become("running", at)
