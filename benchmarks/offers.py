@@ -8,6 +8,8 @@ they hold them, gpuhunt in the order of its file, hotdesk sorted by price.
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import random
 import subprocess
@@ -71,6 +73,31 @@ def best(action: Callable[[], object], times: int = 7) -> float:
         action()
         found.append(time.perf_counter() - started)
     return min(found)
+
+
+def timed(action: Callable[[], object], times: int) -> list[float]:
+    """Processor seconds of each time."""
+    found = []
+    for _ in range(times):
+        started = time.process_time()
+        action()
+        found.append(round(time.process_time() - started, 5))
+    return found
+
+
+def compared(times: int) -> dict[str, dict[str, list[float]]]:
+    """By question: the processor seconds of hotdesk and of gpuhunt, which find the same rows."""
+    made = rows()
+    catalog, ask = build([made]), peer(made)
+    found = {}
+    for name, query in QUESTIONS.items():
+        ours, theirs = len(search(catalog, query).rows), ask(query)
+        assert ours == theirs, (name, theirs, ours)
+        found[f"{name} ({ours:,} rows)"] = {
+            "hotdesk": timed(lambda q=query: search(catalog, q), times),  # type: ignore[misc]
+            "gpuhunt": timed(lambda q=query: ask(q), times),  # type: ignore[misc]
+        }
+    return found
 
 
 def peer(offers: list[Offer]) -> Callable[[Query], int]:
@@ -140,6 +167,15 @@ def process(packed: bytes) -> tuple[float, float]:
 
 
 def main() -> None:
+    given = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    given.add_argument("--runs", type=int, default=7)
+    given.add_argument(
+        "--json", action="store_true", help="only the searches beside gpuhunt's, which must be there"
+    )
+    asked = given.parse_args()
+    if asked.json:
+        print(json.dumps(compared(asked.runs)))
+        return
     made = rows()
     seconds = best(lambda: build([made]), 1)
     catalog = build([made])

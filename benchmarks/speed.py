@@ -132,8 +132,15 @@ def _ratios(tables: Sequence[gpubench.Table], *, alone: bool) -> tuple[list[floa
 
 def regret() -> None:
     """How much dearer than the best the plan's choice is, on synthetic prices (near-efficient, sd 35 %)."""
+    rows = [[source, *row.values()] for source, row in regrets().items()]
+    heads = ["source", "choices", "all others measured", "one measured", "TFLOPS per $", "lowest $/h"]
+    show("Regret: the chosen GPU costs so much more than the best", heads, rows)
+
+
+def regrets() -> dict[str, dict[str, float]]:
+    """By source: the number of choices, and the mean regret of each way to choose."""
     dice = random.Random(7)
-    rows = []
+    found = {}
     for source, group in groupby(gpubench.tables(), lambda t: t.source):
         tables = [t for t in group if len(t.rates) >= 8]
         by_plan, by_price, by_peak, by_one = [], [], [], []
@@ -161,11 +168,17 @@ def regret() -> None:
                 by_one.append(cost[min(estimate, key=estimate.__getitem__)] / best - 1)
                 by_price.append(cost[min(price, key=price.__getitem__)] / best - 1)
                 by_peak.append(cost[min(tflops, key=tflops.__getitem__)] / best - 1)
-        rows.append(
-            [source, len(by_plan), *(statistics.fmean(b) for b in (by_plan, by_one, by_peak, by_price))]
-        )
-    heads = ["source", "choices", "all others measured", "one measured", "TFLOPS per $", "lowest $/h"]
-    show("Regret: the chosen GPU costs so much more than the best", heads, rows)
+        ways = {
+            "hotdesk, all others measured": by_plan,
+            "hotdesk, one measured": by_one,
+            "most TFLOPS per dollar": by_peak,
+            "lowest price": by_price,
+        }
+        found[source] = {
+            "choices": float(len(by_plan)),
+            **{way: statistics.fmean(r) for way, r in ways.items()},
+        }
+    return found
 
 
 def _typical(tables: Sequence[gpubench.Table]) -> dict[str, float]:

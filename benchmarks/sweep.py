@@ -24,6 +24,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -202,6 +203,29 @@ def said(argv: list[str], variables: dict[str, str]) -> dict[str, float]:
     return told
 
 
+def rates(folder: Path, tasks: int, runs: int) -> dict[str, Any]:
+    """Of each run in turn, bare Ray's and the sweep's: commands a second, processor milliseconds of each."""
+    system = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = {
+        "tasks": tasks,
+        "file system": system.stdout.strip(),
+        "bare Ray": [],
+        "sweep": [],
+    }
+    for _ in range(runs):
+        for name, kind in (("bare Ray", "bare"), ("sweep", "sweep")):
+            told = child(folder, kind, tasks)
+            found[name].append(
+                {
+                    "rate": tasks / told["seconds"],
+                    "ms": told["cpu"] / tasks * 1000,
+                    "share": told.get("share", 0.0),
+                    "load": os.getloadavg()[0],
+                }
+            )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,22 +239,18 @@ def main() -> None:
     if given.once:
         print(json.dumps(swept(given.once, given.tasks)))
         return
-    system = subprocess.run(["stat", "-f", "-c", "%T", given.folder], capture_output=True, text=True)
-    print(f"{given.tasks:,} commands on {SLOTS} slots; {given.folder} is {system.stdout.strip()}")
-    ratios = []
-    for _ in range(given.runs):
-        plain = child(given.folder, "bare", given.tasks)
-        bare = given.tasks / plain["seconds"]
-        told = child(given.folder, "sweep", given.tasks)
-        rate = given.tasks / told["seconds"]
-        ratios.append(rate / bare)
-        load = os.getloadavg()[0]
+    found = rates(given.folder, given.tasks, given.runs)
+    print(f"{given.tasks:,} commands on {SLOTS} slots; {given.folder} is {found['file system']}")
+    for bare, ours in zip(found["bare Ray"], found["sweep"], strict=True):
         print(
-            f"  bare Ray {bare:6.0f}/s   sweep {rate:6.0f}/s   {rate / bare:4.0%}"
-            f"   driver {told['share']:.1%} of a processor   load {load:.1f}\n"
-            f"    processor time of a command: {plain['cpu'] / given.tasks * 1000:.1f} ms"
-            f" and {told['cpu'] / given.tasks * 1000:.1f} ms"
+            f"  bare Ray {bare['rate']:6.0f}/s   sweep {ours['rate']:6.0f}/s"
+            f"   {ours['rate'] / bare['rate']:4.0%}"
+            f"   driver {ours['share']:.1%} of a processor   load {ours['load']:.1f}\n"
+            f"    processor time of a command: {bare['ms']:.1f} ms and {ours['ms']:.1f} ms"
         )
+    ratios = [
+        ours["rate"] / bare["rate"] for bare, ours in zip(found["bare Ray"], found["sweep"], strict=True)
+    ]
     print(f"  median {statistics.median(ratios):.0%} of bare Ray's rate")
     if given.memory_tasks:
         told = child(given.folder, "sweep", given.memory_tasks)
