@@ -29,20 +29,7 @@ SKYPILOT, DSTACK, GPUHUNT = "skypilot[aws]==0.14.1", "dstack[aws]==0.22.5", "gpu
 RAY = "ray[default]==2.60.0 boto3==1.44.5"
 REGION = "us-east-1"
 OFFERS = ["hotdesk", "offers", "--gpu", "L4"]
-#: A machine alone, without Ray's own set-up; kept where it is stopped, or not.
-RAY_CLUSTER = """\
-cluster_name: bench
-max_workers: 0
-provider: {{type: aws, region: {region}, availability_zone: {region}a, cache_stopped_nodes: {kept}}}
-auth: {{ssh_user: ubuntu}}
-available_node_types:
-  head: {{resources: {{CPU: 2}}, node_config: {{InstanceType: t3.medium, ImageId: {image}}}}}
-head_node_type: head
-head_setup_commands: []
-setup_commands: []
-head_start_ray_commands: []
-worker_start_ray_commands: []
-"""
+RAY_CLUSTER = ROOT / "tests" / "clients" / "ray.yaml"
 #: What is installed, and the commands whose processor time is measured.
 PEERS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "hotdesk": (
@@ -175,7 +162,7 @@ def _cloud(at: Path) -> Iterator[tuple[FakeEc2, dict[str, str]]]:
     """The fake EC2 at its real pace, with machines at port 22; and the environment of who uses it."""
     at.mkdir()
     (at / ".aws").mkdir()
-    (home / ".aws" / "credentials").write_text(
+    (at / ".aws" / "credentials").write_text(
         "[default]\naws_access_key_id = AKIAFAKEFAKEFAKEFAKE\naws_secret_access_key = fake\n"
     )
     os.environ["HOTDESK_LIGHT_PORT"] = "22"
@@ -215,7 +202,7 @@ def _ray_day(folder: Path, scratch: Path) -> dict[str, list[float]]:
         keeps, forgets = (at / f"{word}.yaml" for word in ("keeps", "forgets"))
         for file in (keeps, forgets):
             file.write_text(
-                RAY_CLUSTER.format(
+                RAY_CLUSTER.read_text().format(
                     region=REGION,
                     image=fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"],
                     kept="true" if file is keeps else "false",

@@ -95,7 +95,7 @@ def _commands(taken: Compared) -> Iterator[str]:
         """Processor seconds of whole processes, in turn, with an empty home. `offers` is `hotdesk offers
         --gpu L4` from the shipped prices; the others' listings ask a server."""
     )
-    yield from _compared(taken, "{:.2f}")
+    yield from _compared({f"`{what}`": row for what, row in taken.items()}, "{:.2f}")
 
 
 def _calls(days: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,15 @@ TOLD = {
 
 
 def test_the_readme_tells_the_versions_that_are_locked() -> None:
-    locks = [ROOT / "requirements" / "dev.txt", HERE / "requirements.txt"]
+    locks = [
+        ROOT / "requirements" / "dev.txt",
+        ROOT / "src" / "hotdesk" / "guest" / "ray.lock",
+        HERE / "requirements.txt",
+    ]
     lines = re.findall(
         r"^([\w-]+)(?:\[\w+\])?==([\d.]+)", "".join(lock.read_text() for lock in locks), re.MULTILINE
     )
-    assert TOLD.keys() == {"boto3", "awscli", "ansible", "apache-libcloud", "skypilot"}
+    assert TOLD.keys() == {"boto3", "awscli", "ansible", "apache-libcloud", "skypilot", "ray"}
     assert {client: version for client, (version, _) in TOLD.items()} == {
         client: version for client, version in lines if client in TOLD
     }
@@ -254,3 +259,34 @@ def test_libcloud(fake: FakeEc2, image: str, key: Path) -> None:
     steps = json.loads(run.stdout)
     assert [step for step in steps if not step[1]] == []
     assert len(steps) == TOLD["apache-libcloud"][1]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="Ray logs in at port 22, which only root may take")
+def test_rays_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up, stopped, up again and terminated, each as it says; it keeps the first address it sees."""
+    program = BIN / "ray"
+    if not program.exists():
+        pytest.skip("Ray is not installed: ./setup dev")
+    monkeypatch.setenv("HOTDESK_LIGHT_PORT", "22")
+    keeps, forgets = (tmp_path / name for name in ("keeps.yaml", "forgets.yaml"))
+    with FakeEc2(rig="tests.light:machines", pace=0.01) as fake:
+        for file, kept in ((keeps, "true"), (forgets, "false")):
+            image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
+            text = (HERE / "ray.yaml").read_text()
+            file.write_text(text.format(region="us-east-1", image=image, kept=kept))
+        environment = {**os.environ, **fake.environment("us-east-1"), "HOME": str(tmp_path)}
+        environment |= {"TMPDIR": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+        steps = [("up", keeps, "running"), ("down", keeps, "stopped")]
+        steps += [("up", keeps, "running"), ("down", forgets, "terminated")]
+        assert len(steps) == TOLD["ray"][1]
+        for verb, file, state in steps:
+            words = [program, verb, "-y", file]
+            run = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+            assert run.returncode == 0, run.stdout + run.stderr
+            for _ in range(100):
+                seen = [m["state"] for m in fake.get("things", kind="instance", region="us-east-1")]
+                if (seen or ["terminated"]) == [state]:  # EC2 forgets a machine that has ended, after a while
+                    break
+                time.sleep(0.1)
+            assert (seen or ["terminated"]) == [state]
