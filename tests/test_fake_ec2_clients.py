@@ -111,7 +111,7 @@ def test_a_rig_stands_behind_the_machines(tmp_path: Path) -> None:
         def wait(instance_id: str, state: str) -> dict[str, Any]:
             for _ in range(400):
                 found = cloud.machine(instance_id)
-                # What is shown while it boots is what it gets: Ray and others keep the first address they see.
+                # What is shown while it boots is what it gets: Ray keeps the first address that it sees.
                 assert found.get("PublicIpAddress") in {None, "127.0.0.9"}
                 if found["State"]["Name"] == state:
                     return found
