@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.core.errors import Busy, Refused, Unreachable
 from hotdesk.core.fleet import Hold
 from hotdesk.core.sweep.group import Wanted
+from hotdesk.core.sweep.model import Sweep
+from hotdesk.services.sweep_takeover import mark, take
 from hotdesk.sweep.machines import ACT_SECONDS, SETTLE_SECONDS, Machines
 from hotdesk.sweep.site import TakenOver
 from tests import test_sweep_machines
@@ -94,3 +98,109 @@ def test_a_computer_that_slept_since_its_last_look_launches_nothing(group: Fleet
     group.laptop.time.sleep(60.0)
     group.machines.tick(wanted(group, 2))
     assert len(group.there()) == 2
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_look_whose_answer_was_heard_an_hour_later_is_no_ground_to_act(group: Fleet, count: int) -> None:
+    """The computer slept between question and answer, and another has gone on with the sweep since."""
+    found = group.until(all_up(NAMES[:2]), NAMES[:2])
+    ask = group.provider.fleet
+
+    def slow(*given: Any) -> Any:
+        answer = ask(*given)
+        group.provider.holds.write(group.wanted.fleet, group.image, [m.id for m in found.members], B)
+        group.laptop.time.sleep(3600.0)
+        del group.provider.fleet
+        return answer
+
+    group.laptop.time.sleep(ACT_SECONDS)
+    group.provider.fleet = slow
+    group.machines.tick(wanted(group, count))
+    assert len(group.there()) == 2
+    with pytest.raises(TakenOver):
+        group.machines.tick(wanted(group, count))
+
+
+def test_what_this_computer_launched_late_does_not_hide_that_another_went_on(group: Fleet) -> None:
+    """It slept in the middle of a launch, while another brought the sweep to its end: the image knows."""
+    found = group.until(all_up(NAMES[:2]), NAMES[:2])
+    order = replace(found.asked[-1].order, number=9)
+    group.provider.holds.write(group.wanted.fleet, group.image, [m.id for m in found.members], B)
+    group.laptop.time.sleep(300.0)
+    group.provider.end_fleet([m.id for m in found.members])
+    group.laptop.time.sleep(4000.0)
+    assert group.provider.launch_fleet(order).machines
+    with pytest.raises(TakenOver):
+        group.machines.confirm(group.wanted)
+    there = len(group.there())
+    with pytest.raises(TakenOver):
+        group.machines.tick(wanted(group, 2))
+    assert len(group.there()) == there
+
+
+def test_a_clock_that_is_set_back_puts_no_look_off(group: Fleet) -> None:
+    found = group.until(all_up(NAMES[:2]), NAMES[:2])
+    group.provider.holds.write(group.wanted.fleet, group.image, [m.id for m in found.members], B)
+    group.machines._looked = group.laptop.time.now() + 7200.0
+    with pytest.raises(TakenOver):
+        group.machines.tick(wanted(group, 2))
+
+
+def sweep(group: Fleet) -> Sweep:
+    return replace(group.store.sweep(1), group=group.wanted.fleet)
+
+
+def test_whoever_takes_over_marks_machines_that_are_not_up_yet_too(group: Fleet) -> None:
+    """The one that was up may be gone by the next look of the computer before."""
+    group.tick(NAMES[:3])
+    held = take(group.provider, sweep(group), "b")
+    assert held == B
+    assert take(group.provider, sweep(group), "c") == Hold(number=2, computer="c")
+    shown = group.provider.fleet(group.wanted.fleet, group.region)
+    marks = {group.provider.holds.tags(m.id).get("held") for m in shown}
+    assert len(shown) == 3
+    assert marks == {"2 c"}
+
+
+def test_of_two_that_take_over_at_the_same_second_one_gives_way(
+    group: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group.until(all_up(NAMES[:2]), NAMES[:2])
+    kind = type(group.provider.holds)
+    write = kind.write
+
+    def both(self: Any, fleet: str, image: str, ids: Any, hold: Hold) -> None:
+        write(self, fleet, image, ids, hold)
+        write(self, fleet, image, ids, replace(hold, computer="c"))
+
+    monkeypatch.setattr(kind, "write", both)
+    with pytest.raises(Busy, match="c takes this sweep over"):
+        take(group.provider, sweep(group), "b")
+    later = replace(B, computer="c")
+    assert group.provider.holds.of_image(group.wanted.fleet, group.image) == later
+    group.laptop.time.sleep(ACT_SECONDS)
+    with pytest.raises(TakenOver):
+        group.machines.tick(wanted(group, 2))
+
+
+def test_a_mark_whose_answer_was_lost_changes_nothing_here(
+    group: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group.until(all_up(NAMES[:2]), NAMES[:2])
+    write = type(group.provider.holds).write
+
+    def lost(*given: Any) -> None:
+        write(*given)
+        raise ConnectionResetError("the connection was closed")
+
+    monkeypatch.setattr(type(group.provider.holds), "write", lost)
+    clouds = SimpleNamespace(provider=lambda name: group.provider)
+    with pytest.raises(Unreachable, match="is not known"):
+        mark(SimpleNamespace(clouds=clouds), sweep(group), "b", "taken over")  # type: ignore[arg-type]
+    monkeypatch.undo()
+    assert take(group.provider, sweep(group), "b").number == 2
+
+
+def test_an_image_that_is_gone_says_so(group: Fleet) -> None:
+    with pytest.raises(Refused):
+        group.provider.holds.of_image("sweep1-abc123", f"{group.region}/ami-0123456789abcdef0")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import zlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
-from hotdesk.core.errors import NotAllowed, Unreachable
-from hotdesk.core.fleet import Hold
-from hotdesk.core.sweep.model import Sweep
+from hotdesk.core.errors import Kind, NotAllowed, Unreachable
+from hotdesk.core.fleet import FleetOrder, Hold
+from hotdesk.core.model import Market
+from hotdesk.core.sweep.group import Asked, Group, Member, Short
+from hotdesk.core.sweep.model import Attempt, Machine, State, Sweep, Task
+from hotdesk.services import sweep_takeover
+from hotdesk.services.sweep_takeover import _newest
+from hotdesk.sweep import machine as runner
 from hotdesk.sweep import record
 from hotdesk.sweep.driver import Driver
 from hotdesk.sweep.machine_loop import AWAY_SECONDS, HOLD_EPOCHS
 from hotdesk.sweep.record import LIVE_SECONDS, Recorder
 from hotdesk.sweep.site import TakenOver
-from hotdesk.sweep.store import SweepStore
-from tests.sweep_world import World
+from hotdesk.sweep.store import TABLES, SweepStore
+from tests.aws_desk import offer
+from tests.sweep_world import World, WorldClock
 
 
 class Marked(World):
@@ -276,3 +286,158 @@ def test_a_record_has_all_of_a_sweep_and_no_other(tmp_path: Path) -> None:
         "checkpoints": 0,
     }  # fmt: skip
     assert LIVE_SECONDS > record.KEPT_SECONDS
+
+
+def test_a_clock_that_is_set_back_hides_no_takeover(tmp_path: Path) -> None:
+    world = Marked(commands=lambda task, attempt: (100.0, 0))
+    first = Seat(tmp_path / "a", world)
+    first.begin(4)
+    first.go(until=lambda: bool(world.began))
+    world.mark = Hold(number=1, computer="b")
+    world.clock.time -= 7200.0
+    with pytest.raises(TakenOver):
+        first.driver.round()
+    assert first.driver._is_away(world.clock.now())
+    kept = {**world.records}
+    first.driver.recorder._next = float("-inf")
+    first.driver._look()
+    assert world.records == kept, "it leaves no record that may be older than another's"
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize("ahead", [-3 * HOUR, 0.0, 3 * HOUR])
+def test_what_was_spent_counts_where_the_clock_is_hours_off(tmp_path: Path, ahead: float) -> None:
+    """Costs, the deadline and what a pool lacks are counted from moments by the first computer's clock."""
+    now, one = 1e9, offer("m7i.large", "us-west-2a", Market.SPOT, gpu="", price=0.5)
+    order = FleetOrder(fleet="sweep1-abc", desk="blue", number=1, count=2, offers=(one,), image_id="r/i")
+    before = Group(
+        members=(
+            Member(id="a", offer=one, since=now - 2 * HOUR),
+            Member(id="b", offer=one, since=now - 2 * HOUR, ending_at=now - HOUR, ended_at=now - HOUR),
+        ),
+        asked=(Asked(order=order, at=now - 2 * HOUR, answered=True),),
+        short=(Short(key="k", kind=Kind.QUOTA, why="", until=now + 600.0),),
+    )
+    task = Task(number=1, params={}, state=State.DONE, began_at=now - HOUR, ended_at=now - 60.0)
+    with SweepStore(tmp_path) as store:
+        sweep = store.create(
+            Sweep(number=0, desk="blue", image="r/i", provider="aws", command=("x",), folder="/p",
+                  created_at=now - 3 * HOUR, deadline_at=now + HOUR),
+            [{}, {}],
+        )  # fmt: skip
+        store.put(
+            1, [task], [Attempt(task=1, number=1, machine="m", began_at=now, seconds=1.0, exit_status=0)]
+        )
+        store.put_machines(1, [Machine(name="sweep1-1", number=1, since=now - HOUR)])
+        store.put_group(1, Group(), before)
+        found = record.unpacked(record.packed(store, 1, now))
+    there = now + 10.0 + ahead  # the record is ten seconds old
+    with SweepStore(None) as other:
+        taken = record.by_clock(found, there - 10.0)
+        assert taken.sweep.id == sweep.id
+        mine = other.adopt(taken.sweep, taken.tables).number
+        group = other.group(mine)
+        assert group.usd(there - 10.0) == pytest.approx(1.5)
+        assert [m.alive for m in group.members] == [True, False]
+        assert group.short[0].until - there == pytest.approx(590.0)
+        assert group.asked[0].at - there == pytest.approx(-2 * HOUR - 10.0)
+        assert taken.sweep.deadline_at is not None
+        assert taken.sweep.deadline_at - there == pytest.approx(HOUR - 10.0)
+        assert other.task(mine, 1).ended_at - there == pytest.approx(-70.0)
+        assert other.task(mine, 2).began_at == 0.0, "what has not been is not moved"
+        assert other.attempts(mine)[0].began_at - there == pytest.approx(-10.0)
+        assert other.machines(mine)[0].since - there == pytest.approx(-HOUR - 10.0)
+
+
+def test_a_record_of_nobody_knows_when_is_left_as_it_is(tmp_path: Path) -> None:
+    first = Seat(tmp_path / "a", Marked())
+    first.begin(2)
+    found = record.unpacked(record.packed(first.store, 1))
+    assert record.by_clock(found, 5e9) is found
+
+
+def _newer_state(tables: Any) -> None:
+    tables["machines"][0][2] = tables["machines"][0][2].replace(b'"name"', b'"state":"asleep","name"', 1)
+
+
+def _short_row(tables: Any) -> None:
+    tables["tasks"][0] = tables["tasks"][0][:-1]
+
+
+def _no_table(tables: Any) -> None:
+    del tables["orders"]
+
+
+@pytest.mark.parametrize("harm", [_newer_state, _short_row, _no_table])
+def test_rows_that_mean_nothing_here_are_told_so(tmp_path: Path, harm: Any) -> None:
+    """Of a later version with the same number of tables, say: no half of it is taken up."""
+    first = Seat(tmp_path / "a", Marked())
+    first.begin(2)
+    first.go(until=lambda: bool(first.store.machines(1)))
+    found = record.unpacked(record.packed(first.store, 1))
+    harm(found.tables)
+    with pytest.raises(NotAllowed, match="cannot be read"):
+        record.unpacked(zlib.compress(msgspec.msgpack.encode(found)))
+
+
+@pytest.mark.parametrize("came", [b"", b"half", b"the whole of it, and more"])
+def test_a_file_that_came_in_part_does_not_take_the_place_of_the_last(tmp_path: Path, came: bytes) -> None:
+    """Where the connection breaks, the shell at the machine sees no more than the end of its input."""
+    (tmp_path / "record").write_bytes(b"the last one")
+    line = runner.whole("record", b"the whole of it")
+    assert subprocess.run(["sh", "-c", line], input=came, cwd=tmp_path, check=False).returncode != 0
+    assert (tmp_path / "record").read_bytes() == b"the last one"
+    assert (
+        subprocess.run(["sh", "-c", line], input=b"the whole of it", cwd=tmp_path, check=False).returncode
+        == 0
+    )
+    assert (tmp_path / "record").read_bytes() == b"the whole of it"
+
+
+def _told(sweep: int, *, group: str = "", hold: int = 0, age: float = 1.0) -> Any:
+    found = Sweep(
+        number=sweep, desk="blue", image="r/i", provider="aws", command=("x",), folder="/p",
+        created_at=1000.0, group=group, hold=Hold(number=hold, computer="c" if hold else ""),
+    )  # fmt: skip
+    tables: dict[str, list[list[Any]]] = {table: [] for table in TABLES}
+    return None, record.Record(sweep=found, tables=tables), age
+
+
+def test_the_newest_record_of_each_fleet_is_found() -> None:
+    """A later hold is newer, whatever its age. Of two sweeps with the same machines, the last has them."""
+    found = [
+        _told(1, hold=3, age=20.0),
+        _told(1, hold=2, age=1.0),
+        _told(2, age=90.0),
+        _told(3, group="sweep2-x", hold=4, age=600.0),
+        _told(4, group="sweep2-x", age=5.0),
+    ]
+    newest = _newest(found)
+    assert {(one[1].sweep.number, one[1].sweep.hold.number) for one in newest} == {(1, 3), (2, 0), (4, 0)}
+
+
+def test_each_of_two_sweeps_of_a_desk_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [_told(1, age=500.0), _told(2, age=500.0)]
+    notes: list[str] = []
+    desk = SimpleNamespace(name="blue", provider="aws")
+    driven: list[int] = []
+    sweeps: Any = SimpleNamespace(
+        store=SimpleNamespace(desk=lambda name: desk), opened=lambda: SweepStore(tmp_path), state=tmp_path,
+        clock=WorldClock(), on_note=notes.append, drive=driven.append,
+    )  # fmt: skip
+    monkeypatch.setattr(sweep_takeover, "_machines", lambda *given: [])
+    monkeypatch.setattr(sweep_takeover, "_found", lambda *given: found)
+    monkeypatch.setattr(sweep_takeover, "_fetch_project", lambda *given: None)
+    monkeypatch.setattr(sweep_takeover, "_again", lambda access, record, age: (record, age))
+    monkeypatch.setattr(sweep_takeover, "mark", lambda *given: Hold(number=1, computer="b"))
+    assert sweep_takeover.resume(sweeps, "blue").id.startswith("1-")
+    assert "has another sweep elsewhere" in notes[0]
+    assert sweep_takeover.resume(sweeps, "blue").id.startswith("2-")
+    assert driven == [1, 2]
+    assert sweep_takeover.resume(sweeps, "blue").number == 1, "both are here: the first is gone on with"
+    found.clear()
+    assert sweep_takeover.resume(sweeps, "blue").number == 1, "also where no machine of it is left"

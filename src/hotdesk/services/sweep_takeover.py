@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Refused, Unknown, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Refused, Unknown, Unreachable
 from hotdesk.core.fleet import Hold
 from hotdesk.core.model import Desk, Instance, Phase
 from hotdesk.core.ports import Access, Fleets
@@ -51,15 +51,19 @@ def resume(sweeps: Sweeps, name: str, *, anyway: bool = False) -> Sweep:
             "hotdesk sweep ls",
         )
     machines = _machines(sweeps, desk)
-    found = _newest(sweeps, desk, machines)
-    if found is None:
-        return _from_here(sweeps, desk, machines, anyway=anyway)
-    access, record, age = found
+    found = _newest(_found(sweeps, desk, machines))
     with sweeps.opened() as store:
-        mine = next((s for s in store.sweeps() if s.id == record.sweep.id), None)
-    if mine is not None and not mine.away and not mine.over_at:
-        sweeps.drive(mine.number)
-        return mine
+        here = {s.id: s for s in store.sweeps(left=True) if s.desk == name and not s.away}
+    others = [one for one in found if one[1].sweep.id not in here]
+    if not others:
+        for sweep in here.values():  # this computer goes on with them as it is
+            sweeps.drive(sweep.number)
+            return sweep
+        return _from_here(sweeps, desk, anyway=anyway)
+    access, record, age = others[0]
+    if len(others) > 1:
+        more = "another sweep" if len(others) == 2 else f"{len(others) - 1} more sweeps"
+        sweeps.on_note(f"{name} has {more} elsewhere: the same command again goes on with the next.")
     if age < LIVE_SECONDS and not anyway:
         raise NeedsDecision(
             f"Another computer goes on with this sweep: its last word is of {age:.0f} seconds ago.",
@@ -68,25 +72,30 @@ def resume(sweeps: Sweeps, name: str, *, anyway: bool = False) -> Sweep:
         )
     given = values(record.sweep.secrets)
     withhold(record.sweep.secrets)
-    fleet = [m for m in machines if m.desk == record.sweep.fleet]
-    hold = _take(sweeps, record.sweep, fleet)
+    _fetch_project(sweeps, access, record.sweep)  # before: what fails here disturbs nobody
+    record, age = _again(access, record, age)
+    record = records.by_clock(record, sweeps.clock.now() - age)
+    hold = mark(sweeps, record.sweep, Computer(sweeps.state, sweeps.clock).name, "taken over")
     taken = records.taken(record, hold, sweeps.clock.now(), files=False)
-    target = sweeps.state / "sweeps"
-    target.mkdir(exist_ok=True, mode=0o700)
-    folder = target / record.sweep.id
-    if not (folder / "project").is_dir():
-        with tempfile.TemporaryDirectory(prefix="new-", dir=target) as new:
-            runner.fetch_project(access, record.sweep.id, Path(new))
-            (Path(new) / "project").mkdir(exist_ok=True)
-            folder.mkdir(exist_ok=True, mode=0o700)
-            for part in ("function", "project"):  # the project last: where it is, all is
-                if (Path(new) / part).is_dir():
-                    (Path(new) / part).rename(folder / part)
     with sweeps.opened() as store:
         sweep = store.adopt(taken.sweep, taken.tables)
         store.keep_secrets(sweep, given)
     sweeps.drive(sweep.number)
     return sweep
+
+
+def _fetch_project(sweeps: Sweeps, access: Access, sweep: Sweep) -> None:
+    target = sweeps.state / "sweeps"
+    target.mkdir(exist_ok=True, mode=0o700)
+    folder = target / sweep.id
+    if not (folder / "project").is_dir():
+        with tempfile.TemporaryDirectory(prefix="new-", dir=target) as new:
+            runner.fetch_project(access, sweep.id, Path(new))
+            (Path(new) / "project").mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True, mode=0o700)
+            for part in ("function", "project"):  # the project last: where it is, all is
+                if (Path(new) / part).is_dir():
+                    (Path(new) / part).rename(folder / part)
 
 
 def _machines(sweeps: Sweeps, desk: Desk) -> list[Instance]:
@@ -106,8 +115,8 @@ def _machines(sweeps: Sweeps, desk: Desk) -> list[Instance]:
     ]
 
 
-def _newest(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance]) -> Found | None:
-    """The newest record that any of these machines has."""
+def _found(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance]) -> list[Found]:
+    """The newest record that each of these machines has."""
     if machines and not (sweeps.state / "desks" / desk.name / "id_ed25519").is_file():
         folder = sweeps.state / "desks" / desk.name
         raise Missing(
@@ -121,7 +130,29 @@ def _newest(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance]) -> Found |
     if not found and machines:
         reasons = [a for a in answers if isinstance(a, HotdeskError)]
         raise (reasons or [Unreachable(f"The machines of {desk.name}'s sweep have no record of it.")])[0]
-    return min(found, key=lambda one: (-one[1].sweep.hold.number, one[2]), default=None)
+    return found
+
+
+def _newest(found: Iterable[Found]) -> list[Found]:
+    """The newest record of each fleet: of the sweep that has its machines, as its last computer left it."""
+    fleets: dict[str, list[Found]] = {}
+    for one in found:
+        fleets.setdefault(one[1].sweep.fleet, []).append(one)
+    newest = []
+    for _, known in sorted(fleets.items()):
+        last = min(known, key=lambda one: one[2])[1].sweep.id
+        same = [one for one in known if one[1].sweep.id == last]
+        newest.append(min(same, key=lambda one: (-one[1].sweep.hold.number, one[2])))
+    return newest
+
+
+def _again(access: Access, record: Record, age: float) -> tuple[Record, float]:
+    """The record as it is by now, where it can be read again: fetching the project may have taken long."""
+    try:
+        kept = next(one for one in runner.records(access) if one.id == record.sweep.id)
+        return records.unpacked(runner.record(access, kept.id)), kept.age_seconds
+    except (HotdeskError, StopIteration):
+        return record, age
 
 
 def _record(sweeps: Sweeps, desk: Desk, machine: Instance) -> Found | None:
@@ -132,24 +163,44 @@ def _record(sweeps: Sweeps, desk: Desk, machine: Instance) -> Found | None:
     return access, records.unpacked(runner.record(access, kept[0].id)), kept[0].age_seconds
 
 
-def _take(sweeps: Sweeps, sweep: Sweep, machines: Sequence[Instance]) -> Hold:
-    """Write down in the cloud that this computer goes on with a sweep. Raises where it cannot."""
+def mark(sweeps: Sweeps, sweep: Sweep, computer: str, what: str) -> Hold:
+    """Write down in the cloud that a computer goes on with a sweep; `what` it is then.
+
+    Raises `HotdeskError` where it cannot, or where that is not known.
+    """
     fleets = sweep_fleet.launcher(sweeps.clouds, sweep.provider)
     try:
-        return take(fleets, sweep, [m.id for m in machines], Computer(sweeps.state, sweeps.clock).name)
+        return take(fleets, sweep, computer)
+    except HotdeskError:
+        raise
     except Refused as no:
-        raise question_of(no, f"Sweep {sweep.number} of {sweep.desk} cannot be taken over.") from no
+        raise question_of(no, f"Sweep {sweep.number} of {sweep.desk} cannot be {what}.") from no
+    except Exception as error:  # the mark may stand there; the next try writes a later one
+        raise Unreachable(
+            f"Whether sweep {sweep.number} of {sweep.desk} is {what} is not known.",
+            f"The cloud's answer was lost, and nothing has changed here: {type(error).__name__}: {error}",
+            "the same command",
+        ) from error
 
 
-def take(fleets: Fleets, sweep: Sweep, machine_ids: Sequence[str], computer: str) -> Hold:
-    """Write down in the cloud that this computer goes on with a sweep. Raises `Refused`."""
+def take(fleets: Fleets, sweep: Sweep, computer: str) -> Hold:
+    """Write down that a computer goes on with a sweep: on the image, and on all of its machines, also those
+    that are not up yet. Raises `Busy` where another does so at the same time, and `Refused`."""
     known = fleets.holds.of_image(sweep.fleet, sweep.image)
+    shown = fleets.fleet(sweep.fleet, sweep.image.partition("/")[0])
     hold = Hold(number=max(known.number, sweep.hold.number) + 1, computer=computer)
-    fleets.holds.write(sweep.fleet, sweep.image, machine_ids, hold)
+    alive = [machine.id for machine in shown if machine.phase is not Phase.ENDED]
+    fleets.holds.write(sweep.fleet, sweep.image, alive, hold)
+    if (written := fleets.holds.of_image(sweep.fleet, sweep.image)).ends(hold):
+        raise Busy(
+            f"{written.computer} takes this sweep over at the same time.",
+            "Its mark stands in the cloud, and this computer leaves the sweep to it.",
+            f"hotdesk sweep resume {sweep.desk}   # if it does not go on with it",
+        )
     return hold
 
 
-def _from_here(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance], *, anyway: bool) -> Sweep:
+def _from_here(sweeps: Sweeps, desk: Desk, *, anyway: bool) -> Sweep:
     """Go on from what this computer knew, where no machine of the sweep is left that knows more."""
     with sweeps.opened() as store:
         mine = next((s for s in reversed(store.sweeps()) if s.desk == desk.name and s.away), None)
@@ -169,7 +220,7 @@ def _from_here(sweeps: Sweeps, desk: Desk, machines: Sequence[Instance], *, anyw
         )
     given = values(mine.secrets)
     withhold(mine.secrets)
-    hold = _take(sweeps, mine, machines)
+    hold = mark(sweeps, mine, Computer(sweeps.state, sweeps.clock).name, "taken over")
     with sweeps.opened() as store:
         store.keep_secrets(mine, given)
         sweep = store.change(mine.number, hold=hold, held_at=sweeps.clock.now(), away="", origin=mine.origin)

@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Refused
-from hotdesk.core.fleet import Hold
 from hotdesk.core.sweep.model import Sweep
 from hotdesk.providers.cloud.caller import Computer
-from hotdesk.services import sweep_fleet
-from hotdesk.services.explain import question_of
-from hotdesk.services.sweep_takeover import take
+from hotdesk.services.sweep_takeover import mark
 from hotdesk.sweep import record as records
 from hotdesk.sweep.store import SweepStore
 
@@ -53,7 +49,7 @@ def handing_over(
 
     def write(state: Path) -> None:
         for sweep in chosen:
-            hold = _taken(sweeps, sweep, desk)
+            hold = mark(sweeps, sweep, desk, "handed over")
             with sweeps.opened() as store, SweepStore(state) as there:
                 exact = records.unpacked(records.packed(store, sweep.number))
                 taken = records.taken(exact, hold, sweeps.clock.now(), files=True)
@@ -84,7 +80,9 @@ def bring_back(sweeps: Sweeps, state: Path) -> list[int]:
             if known.away:  # another computer has taken it over from there
                 continue
             found = records.unpacked(records.packed(there, known.number))
-            hold = _taken(sweeps, known, Computer(sweeps.state, sweeps.clock).name)
+            computer = Computer(sweeps.state, sweeps.clock).name
+            # (One that is over has no machine, and perhaps no image, that could say whose it is.)
+            hold = known.hold if known.over_at else mark(sweeps, known, computer, "brought back")
             taken = records.taken(found, hold, sweeps.clock.now(), files=True)
             _copy(state / "sweeps" / known.id, sweeps.kept.folder(known), _FETCHED)
             sweep = store.adopt(replace(taken.sweep, over_at=known.over_at), taken.tables)
@@ -114,15 +112,6 @@ def _stopped(sweeps: Sweeps, number: int) -> Iterator[None]:
             os.kill(int(holder.partition(" ")[0]), signal.SIGTERM)
     with sweeps.store.hold(lock_of(number), "hotdesk watch --on", wait=True):
         yield
-
-
-def _taken(sweeps: Sweeps, sweep: Sweep, computer: str) -> Hold:
-    fleets = sweep_fleet.launcher(sweeps.clouds, sweep.provider)
-    try:
-        shown = fleets.fleet(sweep.fleet, sweep.image.partition("/")[0])
-        return take(fleets, sweep, [machine.id for machine in shown], computer)
-    except Refused as no:
-        raise question_of(no, f"Sweep {sweep.number} cannot be handed over.") from no
 
 
 def _copy(source: Path, target: Path, parts: Collection[str]) -> None:

@@ -139,9 +139,13 @@ def ask(access: Access, *words: str, given: bytes = b"", seconds: float = job_ru
 def install(access: Access) -> None:
     name, text = packed()
     file = f".hotdesk/{name}"
-    job_runner.run_there(
-        access, f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}", text
-    )
+    job_runner.run_there(access, f"umask 077; mkdir -p .hotdesk && {whole(file, text)}", text)
+
+
+def whole(file: str, text: bytes) -> str:
+    """The shell line that writes its input to a file, if all of it has come: where the connection breaks, the
+    shell there only sees the end of its input."""
+    return f'cat > {file}.new && test "$(wc -c < {file}.new)" -eq {len(text)} && mv {file}.new {file}'
 
 
 def serve(access: Access, id_: str, order: MachineOrder) -> None:
@@ -264,7 +268,7 @@ def give_checkpoint(access: Access, id_: str, file: Path) -> None:
 def keep_record(access: Access, id_: str, record: bytes) -> None:
     """Leave the sweep's record there. Raises `Unreachable`."""
     file = f".hotdesk/sweeps/{id_}/record"
-    job_runner.run_there(access, f"umask 077; cat > {file}.new && mv {file}.new {file}", record)
+    job_runner.run_there(access, f"umask 077; {whole(file, record)}", record)
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -88,7 +88,7 @@ class MachineLoop:
 
     def _look(self) -> None:
         self.looks.look(self.sweep)
-        if not self.sweep.cluster:
+        if not (self.sweep.cluster or self._is_away(self.clock.now())):  # (it may be another's by now)
             self.recorder.keep(self.sweep, self.looks.names)
 
     def round(self) -> float:
@@ -97,7 +97,7 @@ class MachineLoop:
         Raises `TakenOver`.
         """
         now = self.clock.now()
-        if now - self._rounded > AWAY_SECONDS:
+        if self._is_away(now):
             try:
                 self.site.confirm()
             except TakenOver:
@@ -114,6 +114,10 @@ class MachineLoop:
             self.on_note(f"The engine is started again: {error.why or error.what}")
             self._let_go()
             return 0.0
+
+    def _is_away(self, now: float) -> bool:
+        """Whether the last round was too long ago, or in what a clock that was set says is the future."""
+        return not 0 <= now - self._rounded <= AWAY_SECONDS
 
     def _round(self) -> float:
         raise NotImplementedError

@@ -52,11 +52,13 @@ class Machines:
         Raises `HotdeskError` where the cloud cannot be looked at.
         """
         group = self.group()
-        if self.clock.now() - self._looked < self._pace(group, wanted):
+        if 0 <= self.clock.now() - self._looked < self._pace(group, wanted):
             return group
         group = self.look(group, wanted)
         group = self._save(group, planning.bound(group, wanted.names))
         if self.hold.number and self.clock.now() - self.held_at < SETTLE_SECONDS:
+            return group
+        if self._is_old():  # its answer was long in coming: this computer may have slept since it was true
             return group
         group = self._end(group, wanted)
         for _ in range(len(wanted.names) + 2):  # an order for the head, and one for each thousand others
@@ -70,29 +72,33 @@ class Machines:
 
     def look(self, group: Group, wanted: Wanted) -> Group:
         """The group as its cloud shows it now."""
+        asked_at = self.clock.now()  # what the answer shows may be as old as the question
         found = self._asked(lambda: self.provider.fleet(wanted.fleet, self.region))
-        self._looked = self.clock.now()
+        self._looked = asked_at
         self._shown = {i.id: i for i in found}
-        self._mind_all(found)
+        self._mind_all(group, found, wanted, acts=bool(wanted.names))
         return self._save(group, planning.looked(group, found, wanted, self.clock.now()))
 
     def confirm(self, wanted: Wanted) -> None:
-        """See that no other computer goes on with the sweep. Raises `TakenOver`, `HotdeskError`.
-
-        Where no machine is left that would show it, the image does.
-        """
+        """See that no other computer goes on with the sweep. Raises `TakenOver`, `HotdeskError`."""
         group = self.group()
         if not group.asked and not group.members:
             return
         found = self._asked(lambda: self.provider.fleet(wanted.fleet, self.region))
-        self._mind_all(found)
-        if all(machine.phase is Phase.ENDED for machine in found):
-            holds = self.provider.holds
-            self._mind(self._asked(lambda: holds.of_image(wanted.fleet, wanted.image_id)))
+        self._mind_all(group, found, wanted, acts=True)
 
-    def _mind_all(self, found: Iterable[Instance]) -> None:
+    def _mind_all(self, group: Group, found: Iterable[Instance], wanted: Wanted, *, acts: bool) -> None:
+        """Raises `TakenOver` by what the machines say; before we act where none can tell, by the image.
+
+        One that lives, and was seen before this look, can: whoever took the sweep over has marked it. One
+        that this computer has launched since cannot.
+        """
         for machine in found:
             self._mind(Hold.read(self.provider.holds.tags(machine.id).get("held", "")))
+        known = {member.id for member in group.members if member.seen}
+        if acts and known and not any(m.id in known and m.phase is not Phase.ENDED for m in found):
+            holds = self.provider.holds
+            self._mind(self._asked(lambda: holds.of_image(wanted.fleet, wanted.image_id)))
 
     def _mind(self, hold: Hold) -> None:
         if hold.ends(self.hold):
@@ -100,7 +106,7 @@ class Machines:
 
     def _is_old(self) -> bool:
         """Whether the last look is too long ago: this computer may have slept since."""
-        return self.clock.now() - self._looked > ACT_SECONDS
+        return not 0 <= self.clock.now() - self._looked <= ACT_SECONDS
 
     def shown(self, member: Member) -> Instance | None:
         return self._shown.get(member.id)

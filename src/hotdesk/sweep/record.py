@@ -5,6 +5,7 @@ No value of a secret is in it. It is as old as its last copy; what has ended sin
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ KEPT_SECONDS = 15.0  # between two copies
 SHARE = 50.0  # … and so many times as long as the last one took: at most 2 % of the time
 COPIES = 2  # machines that have it: the head, and another
 LIVE_SECONDS = 120.0  # a younger copy is of a computer that goes on
+CLOCKS_SECONDS = 30.0  # clocks that differ by less are taken for equal: the record has been on its way
 _FORMAT = 1
 
 
@@ -33,12 +35,13 @@ class Record(msgspec.Struct, frozen=True):
     tables: dict[str, list[list[Any]]]
     rows: int = len(MIGRATIONS)  # what they mean: by the version of the file that they are of
     format: int = _FORMAT
+    at: float = 0.0  # when it was made, by the clock of its computer; 0: not told
 
 
 _read = msgspec.msgpack.Decoder(Record)
 
 
-def packed(store: SweepStore, number: int) -> bytes:
+def packed(store: SweepStore, number: int, now: float = 0.0) -> bytes:
     """The record as it is kept on a machine."""
     sweep, tables = store.rows_of(number)
     told = {
@@ -46,6 +49,7 @@ def packed(store: SweepStore, number: int) -> bytes:
         "tables": tables,
         "rows": len(MIGRATIONS),
         "format": _FORMAT,
+        "at": now,
     }
     return zlib.compress(msgspec.msgpack.encode(told), 1)
 
@@ -66,7 +70,65 @@ def unpacked(record: bytes) -> Record:
             "A sweep goes on where the same version is.",
             "hotdesk --version   # the same at both computers",
         )
+    _check(found)
     return found
+
+
+def _check(record: Record) -> None:
+    """Raises `NotAllowed` for rows that mean nothing here."""
+    try:
+        with SweepStore(None) as store:
+            number = store.adopt(record.sweep, record.tables).number
+            store.machines(number), store.group(number), store.checkpoints(number), store.tasks(number)
+    except (msgspec.MsgspecError, sqlite3.Error, HotdeskError, LookupError, TypeError, ValueError) as error:
+        raise NotAllowed(
+            "The sweep's record on its machines cannot be read.",
+            f"Its rows are of another version of hotdesk, or damaged: {error}.",
+            "hotdesk --version   # the same at both computers",
+        ) from None
+
+
+#: What moments are in the rows of each table: columns by their place, or names in the last column's JSON.
+_MOMENTS: dict[str, tuple[int | str, ...]] = {
+    "tasks": (8, 9),  # began_at, ended_at
+    "attempts": (4,),  # began_at
+    "machines": ("since", "lost_at"),
+    "members": ("since", "ending_at", "ended_at"),
+    "orders": ("at",),
+    "shortages": ("until",),
+}
+
+
+def by_clock(record: Record, made_at: float) -> Record:
+    """The record with its moments by this computer's clock, by which it was made then.
+
+    Costs and deadlines are counted from them, and computers' clocks may differ by hours.
+    """
+    ahead = made_at - record.at
+    if not record.at or abs(ahead) < CLOCKS_SECONDS:
+        return record
+    tables = {
+        name: [_moved(row, _MOMENTS.get(name, ()), ahead) for row in rows]
+        for name, rows in record.tables.items()
+    }
+    deadline = record.sweep.deadline_at
+    sweep = msgspec.structs.replace(
+        record.sweep, deadline_at=None if deadline is None else deadline + ahead
+    )  # (its id is of the moment when it was created)
+    return msgspec.structs.replace(record, sweep=sweep, tables=tables, at=made_at)
+
+
+def _moved(row: Sequence[Any], moments: Sequence[int | str], ahead: float) -> list[Any]:
+    moved = list(row)
+    body = msgspec.json.decode(row[-1]) if any(isinstance(m, str) for m in moments) else {}
+    for moment in moments:
+        holder: Any = body if isinstance(moment, str) else moved
+        known = body.get(moment) if isinstance(moment, str) else moved[moment]
+        if known:  # 0: it has not been yet
+            holder[moment] = known + ahead
+    if body:
+        moved[-1] = msgspec.json.encode(body)
+    return moved
 
 
 def taken(record: Record, hold: Hold, now: float, *, files: bool) -> Record:
@@ -118,7 +180,7 @@ class Recorder:
         if self.folder is None or not self.site.recorded or not names or (began < self._next and not now):
             return
         with SweepStore(self.folder) as store:
-            record = packed(store, self.number)
+            record = packed(store, self.number, began)
         for name in names[:COPIES]:
             try:
                 self.site.keep_record(sweep, name, record)

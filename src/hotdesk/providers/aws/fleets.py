@@ -298,6 +298,8 @@ class Holds:
         region, bare = split(image_id)
         with answers():
             told = self.account.ec2(region).describe_images(ImageIds=[bare])
+        if not told["Images"]:
+            raise Refused(Kind.BAD_REQUEST, f"The image {bare} is gone.")
         return Hold.read(tags.read(told["Images"][0].get("Tags")).get(vocabulary.held(fleet), ""))
 
     def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
