@@ -110,6 +110,18 @@ def test_a_service_that_answers_502_for_ever_is_not_waited_for_for_ever(
     assert len(alibaba.machines()) == 1
 
 
+@pytest.mark.parametrize("action", ["RunInstances", "DescribeInstances"])
+def test_listings_that_lag_are_no_answer(fake: FakeEc2, tmp_path: Path, action: str) -> None:
+    """Between two requests that fail, what they may have made is looked for: that is no answer either."""
+    laptop = Laptop(fake, tmp_path, lag_seconds=30.0)
+    fake.post("refuse", action=action, code="InternalError", status=500, times=100_000)
+    began = laptop.time.now()
+    with pytest.raises(Unreachable):
+        laptop.do(Goal.RUNNING)
+    assert SILENT_SECONDS <= laptop.time.now() - began < 2 * SILENT_SECONDS
+    assert len(laptop.machines()) <= 1
+
+
 def test_one_that_fails_for_a_while_is_waited_for(alibaba: aliyun_desk.Laptop) -> None:
     alibaba.fake.world.harm("RunInstances", status=502, body=PAGE, times=5)
     assert alibaba.do(Goal.RUNNING) is None

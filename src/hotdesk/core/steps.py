@@ -444,6 +444,11 @@ class Row(Value, frozen=True):
         return self.outcome is None or isinstance(self.outcome, Unsure)
 
     @property
+    def in_vain(self) -> bool:
+        """Whether the cloud answered only that it cannot answer now."""
+        return isinstance(self.outcome, Refusal | Unsure) and self.outcome.kind is Kind.THROTTLED
+
+    @property
     def said(self) -> str:
         """The cloud's answer; "" if it was done, or is not known."""
         return "" if self.outcome is None or isinstance(self.outcome, Done) else self.outcome.message

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Busy, HotdeskError, Kind, Missing, NotAllowed, Overloaded, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Missing, NotAllowed, Overloaded, Unreachable
 from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
@@ -35,11 +35,9 @@ from hotdesk.core.steps import (
     Leave,
     Moving,
     Prove,
-    Refusal,
     Row,
     Start,
     Stop,
-    Unsure,
     Vacate,
     Wait,
 )
@@ -259,10 +257,7 @@ class Reconciler:
     def _silence(self, desk: Desk, tick: Tick, since: float | None) -> float | None:
         """Since when the cloud has told nothing of this desk; None if it does. Raises `Unreachable`."""
         wait, now = tick.waits.get(desk.name), self.clock.now()
-        in_vain = bool(tick.rows) and all(
-            isinstance(row.outcome, Refusal | Unsure) and row.outcome.kind is Kind.THROTTLED
-            for row in tick.rows
-        )
+        in_vain = bool(tick.rows) and all(row.in_vain for row in tick.rows)
         if not in_vain and not (wait and wait.silent):
             return None
         since = now if since is None else since

@@ -84,7 +84,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         why = f"{regions} did not answer and may hold the desk"
         return [Wait(seconds=seen.poll_seconds, why=why, silent=True)]
     if row := past.unsettled(seen, now):
-        return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
+        why = f"{row.step.key} may not be listed yet"
+        return [Wait(seconds=max(seen.poll_seconds, 0.05), why=why, silent=row.in_vain)]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have just changed it")]
     if busy := past.too_busy(desk.since, now):
@@ -102,7 +103,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return partial
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if (row := past.under_way(seen, now)) and not (steps and steps[0].key == row.step.key):
-        return [Wait(seconds=max(seen.poll_seconds, 1.0), why=f"{row.step.key} may still be carried out")]
+        why = f"{row.step.key} may still be carried out"
+        return [Wait(seconds=max(seen.poll_seconds, 1.0), why=why, silent=row.in_vain)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
     steps = holding.beside(desk, seen, held, steps, past, now=now)
