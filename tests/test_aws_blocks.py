@@ -71,7 +71,7 @@ def test_it_is_known_from_the_launch_and_shown(fake: FakeEc2, tmp_path: Path) ->
     [machine] = laptop.machines()
     assert float(machine["tags"]["hotdesk:ends"]) == pytest.approx(ends_at(laptop), abs=1.0)
     fake.post("refuse", action="DescribeCapacityReservations", code="UnauthorizedOperation")
-    laptop.aws.account.recalled.drop("reserved-ends/")
+    laptop.aws.account.recalled.drop("reserved-")
     assert ends_at(laptop) == float(machine["tags"]["hotdesk:ends"]), "its tag tells, to who may not ask"
 
 
@@ -141,7 +141,8 @@ def test_it_is_told_once_an_hour_before(fake: FakeEc2, tmp_path: Path) -> None:
     laptop = there(fake, tmp_path)
     notices = Notices(
         store=laptop.store, clock=laptop.time, settings=Notify(bell=True), hear=lambda access: None,
-        reach=lambda desk: None, warn=lambda desk: None, on_failed=lambda text: None,
+        reach=lambda desk: None, warn=lambda desk: None, ends=lambda desk: ends_at(laptop),
+        on_failed=lambda text: None,
     )  # fmt: skip
 
     def told() -> list[Any]:

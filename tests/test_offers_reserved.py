@@ -70,8 +70,17 @@ def test_it_is_asked_where_there_was_some_and_elsewhere_once_a_day(fake: FakeEc2
     assert gathered(fake, kept, time.now() + 90000.0) == first
 
 
+def test_one_that_is_full_now_is_asked_for_again(fake: FakeEc2, kept: Store) -> None:
+    """A desk works in it; once that is parked, there is room."""
+    time = Time(fake)
+    fake.post("reservation", type="g4dn.xlarge", zone="us-west-2b", told={"AvailableInstanceCount": 0})
+    gathered(fake, kept, time.now())
+    assert found(kept, T4, time.now()) == ()
+    assert gathered(fake, kept, time.now() + 3600.0) == ["us-west-2"]
+
+
 def test_who_may_not_ask_has_prices_all_the_same(fake: FakeEc2, kept: Store) -> None:
-    fake.post("refuse", action="DescribeCapacityReservations", code="UnauthorizedOperation")
+    fake.post("refuse", action="DescribeCapacityReservations", code="UnauthorizedOperation", times=100)
     fake.post("reservation", type="g4dn.xlarge", zone="us-west-2b")
     gathered(fake, kept, Time(fake).now())
     known = refresh.known(kept, Money())

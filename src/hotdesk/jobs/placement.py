@@ -27,7 +27,7 @@ from hotdesk.core.jobs import (
     leave_machine,
 )
 from hotdesk.core.lifecycle import holding
-from hotdesk.core.lifecycle.ending import MOVE_SECONDS, is_near, known_end, said
+from hotdesk.core.lifecycle.ending import MOVE_SECONDS, end_of, is_near, known_end, said
 from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
 from hotdesk.core.spot.availability import events, move_usd, sold_out_seconds, spells, zones
@@ -74,7 +74,9 @@ class Placing:
             case _:
                 return act
         if told is not None and is_near(known_end(self.store.past(desk)), self.clock.now(), MOVE_SECONDS):
-            return self._out(desk, act, job, told)
+            machine, now = self.live(desk), self.clock.now()
+            if machine is not None and is_near(end_of(machine, now), now, MOVE_SECONDS):
+                return self._out(desk, act, job, told, machine)
         if job.deadline_at is None or job.work_seconds <= 0:
             return act
         if told is not None:
@@ -158,11 +160,8 @@ class Placing:
         at = self._on_demand_at(desk, job, offers, later) if spot and later else 0.0
         return msgspec.structs.replace(leave, offers=offers, on_demand_at=at)
 
-    def _out(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob) -> AnyAct:
+    def _out(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance) -> AnyAct:
         """Leave a machine that its cloud is about to end, for what the job may have instead; else stay."""
-        machine, now = self.live(desk), self.clock.now()
-        if machine is None or not is_near(machine.ends_at, now, MOVE_SECONDS):
-            return act  # it was ended, or its time was extended
         if machine.chosen_for < desk.generation:
             return act
         if job.deadline_at is None or job.work_seconds <= 0:

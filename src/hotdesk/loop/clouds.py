@@ -8,6 +8,7 @@ from typing import TypeVar
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import HotdeskError, Kind, NotAllowed, Overloaded, Refused, Unreachable
 from hotdesk.core.lifecycle.descent import machine_of
+from hotdesk.core.lifecycle.ending import end_of
 from hotdesk.core.model import Desk, Instance, Phase, Seen, Survey
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import Wait
@@ -108,6 +109,12 @@ class Clouds:
     def machine(self, desk: Desk) -> Instance | None:
         """A desk's machine as its cloud shows it now, whatever else runs under its name."""
         return machine_of(desk, self.survey(desk.provider).of(desk.name), self.store.past(desk))
+
+    def end_of(self, desk: Desk) -> float:
+        """When its cloud ends a desk's machine, by the last look; 0: no time is known."""
+        look = self.looks.get(desk.provider)
+        machine = look and machine_of(desk, look.of(desk.name), self.store.past(desk))
+        return end_of(machine, self.clock.now()) if machine else 0.0
 
     def reached(self, desk: Desk) -> Access | None:
         """How to reach a desk, None where it has no machine that runs, or one that is to be left."""

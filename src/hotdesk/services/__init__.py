@@ -308,6 +308,7 @@ class Services:
             hear=self.guest_events.hear,
             reach=self.clouds.reached,
             warn=self.billing.warn,
+            ends=self.clouds.end_of,
             on_failed=self.on_note,
         )
 

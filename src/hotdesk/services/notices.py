@@ -63,6 +63,7 @@ class Notices:
     hear: Callable[[Access], None]
     reach: Callable[[Desk], Access | None]
     warn: Callable[[Desk], None]
+    ends: Callable[[Desk], float]
     on_failed: Callable[[str], None]
     _heard: dict[str, float] = field(default_factory=dict, init=False)
     _judged: float = field(default=0.0, init=False)
@@ -99,7 +100,7 @@ class Notices:
     def _warn_of_end(self, desk: Desk, now: float) -> None:
         """Write down, once, that a desk's machine is to be ended by its cloud at a time that was known."""
         past = self.store.past(desk)
-        ends = known_end(past)
+        ends = self.ends(desk) if known_end(past) else 0.0
         why = f"its cloud ends the machine at {said(ends)}: {desk.name} is saved before, and a job is moved"
         step = Told(id=f"ends-{ends:.0f}", at=now, why=why)
         if is_near(ends, now, SAID_SECONDS) and now < ends and step.key not in past.last:

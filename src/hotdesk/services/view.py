@@ -14,6 +14,7 @@ from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused, Unreachabl
 from hotdesk.core.findings import Remark
 from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.lifecycle.descent import described, machine_of, own
+from hotdesk.core.lifecycle.ending import end_of
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.shutdown import left, powered
 from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Stored, Value
@@ -94,6 +95,7 @@ def view_of(
     holder: str,
     idle: str,
     left: bool,
+    ends_at: float = 0.0,
     idle_known: idle_times.Known | None = None,
 ) -> View:
     """A desk's row and what is seen of it. `access`: how to reach its machine, when it can be reached."""
@@ -131,7 +133,7 @@ def view_of(
         idle_seconds=idle_known.seconds if idle_known else None,
         idle_at=idle_known.at if idle_known else None,
         released_at=machine.released_at if machine else 0.0,
-        ends_at=machine.ends_at if machine else 0.0,
+        ends_at=ends_at,
         open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
         kept=tuple(described(t) for t in _beside(seen)),
@@ -216,6 +218,7 @@ class Views:
             holder=self.store.holder(desk.name),
             idle=idle_words(desk, self.clock.now()),
             left=left(desk, seen, past) is not None,
+            ends_at=end_of(machine, self.clock.now()) if machine else 0.0,
             idle_known=self._idle(desk, machine, past) if access and machine else None,
         )
 

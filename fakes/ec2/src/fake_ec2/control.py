@@ -281,11 +281,13 @@ def console_action(world: World, ask: Ask) -> Any:
 
 
 def set_machine(world: World, ask: Ask) -> Any:
-    """Give a machine an address or a console text, as a rig would."""
+    """Give a machine an address or a console text, as a rig would; or take it out of its reservation."""
     instance = find_instance(world, ask)
     instance.public_ip = ask.get("public_ip", instance.public_ip)
     instance.private_ip = ask.get("private_ip", instance.private_ip)
     instance.console = ask.get("console", instance.console)
+    if ask.get("unreserved"):
+        instance.capacity_reservation = instance.reserved = None
     return {"id": instance.id, "public_ip": instance.public_ip}
 
 

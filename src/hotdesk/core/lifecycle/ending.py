@@ -21,12 +21,20 @@ LEAVE_SECONDS = 900.0
 MOVE_SECONDS = 1200.0
 #: How long before the end its owner is told.
 SAID_SECONDS = 3600.0
+#: A machine that runs so long after its end was not ended: the time was put off, or is wrong.
+BELIED_SECONDS = 1800.0
 
 
 def known_end(past: Past) -> float:
     """When the machine that was launched last is ended, by its order; 0: no time is known."""
     row = past.launch
     return row.step.order.offer.ends_at if row and row.done and isinstance(row.step, Launch) else 0.0
+
+
+def end_of(machine: Instance, now: float) -> float:
+    """When its cloud ends a machine; 0: no time is known, or it runs although that is long past."""
+    belied = machine.phase is Phase.READY and now >= machine.ends_at + BELIED_SECONDS
+    return 0.0 if belied else machine.ends_at
 
 
 def is_near(ends_at: float, now: float, seconds: float) -> bool:
@@ -44,14 +52,17 @@ def vacate(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep | None:
     last = max(seen.instances, key=lambda i: (i.generation, i.started_at, i.id), default=None)
     if last is None:
         return _ended(desk, seen, past, now)
-    if not is_near(last.ends_at, now, LEAVE_SECONDS) or last.chosen_for < desk.generation:
+    ends = end_of(last, now)
+    if not ends and last.phase is Phase.ENDED and past.made(last):
+        ends = known_end(past)  # its cloud may not tell any more
+    if not is_near(ends, now, LEAVE_SECONDS) or last.chosen_for < desk.generation:
         return None
     if last.phase is Phase.ENDED:
-        return _park(desk, last.id, last.ends_at, past, now)
+        return _park(desk, last.id, ends, past, now)
     if last.phase not in {Phase.READY, Phase.STOPPED} or len(seen.machines) > 1:
         return None
-    if desk.since < last.ends_at - LEAVE_SECONDS:
-        return _park(desk, last.id, last.ends_at, past, now)
+    if desk.since < ends - LEAVE_SECONDS:
+        return _park(desk, last.id, ends, past, now)
     return _about_to_end(desk, last)
 
 

@@ -49,7 +49,7 @@ class Prices:
         self.zones: dict[str, dict[str, list[str]]] = {}
         self.prices: dict[str, dict[str, float]] = {}  # from the price list, by their cache key
         self.silent: dict[str, str] = {}  # regions, and why
-        self.reserved: dict[str, list[Offer]] = {}  # places that are paid already, by region that was asked
+        self.reserved: dict[str, tuple[int, list[Offer]]] = {}  # by region that was asked: how many, and free
         self.had = self._had()
         # The user may have a mirror of the public file.
         self.url = os.environ.get("HOTDESK_ADVISOR_URL") or ADVISOR_URL
@@ -79,11 +79,11 @@ class Prices:
             named={name: told.time for name in self.types if (told := self._price(pricing.type_key(name)))},
         )
         reserved = dict(self.reserved)
-        had = self.had | {region: (now, len(rows)) for region, rows in reserved.items()}
+        had = self.had | {region: (now, count) for region, (count, _) in reserved.items()}
         if had != self.had:
             self.asked.cache.keep(RESERVED, msgspec.json.encode(had), now)
         found = Told(tuple(self.types.values()), offers, set(spot), listed, lacks=lacks)
-        found = found._replace(reserved=[offer for rows in reserved.values() for offer in rows])
+        found = found._replace(reserved=[offer for _, free in reserved.values() for offer in free])
         if not self.advice:
             return found
         advice, file = self.advice

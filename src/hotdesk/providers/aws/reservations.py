@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Failing, HotdeskError, Kind, Refused
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.parallel import side_by_side
@@ -44,23 +45,22 @@ def offers(account: Account, rows: Iterable[tuple[str, InstanceType]], now: floa
         if isinstance(one, Exception):
             continue
         fits = [raw for raw in one if raw["InstanceType"] in kinds and _is_usable(raw, now)]
-        own = _own(account, fits)
-        found += [_offer(raw, region, kinds[raw["InstanceType"]], now) for raw in own]
+        with contextlib.suppress(Refused, HotdeskError, Failing):  # nobody tells whose they are
+            found += [_offer(raw, region, kinds[raw["InstanceType"]], now) for raw in _own(account, fits)]
     return found
 
 
 def listed(
     account: Account, regions: Collection[str], kinds: Mapping[str, InstanceType], now: float
-) -> dict[str, list[Offer]]:
-    """What there is room for of any type, by region; a region that does not answer is left out."""
+) -> dict[str, tuple[int, list[Offer]]]:
+    """By region, how much is reserved there, and where in it there is room now; not of one that is silent."""
     told = side_by_side([partial(_active, account, region) for region in regions], AT_ONCE)
     found = {}
     for region, one in zip(regions, told, strict=True):
         if not isinstance(one, Exception):
-            fits = [raw for raw in one if raw["InstanceType"] in kinds and _is_usable(raw, now)]
-            found[region] = [
-                _offer(raw, region, kinds[raw["InstanceType"]], now) for raw in _own(account, fits)
-            ]
+            own = _own(account, one)
+            fits = [raw for raw in own if raw["InstanceType"] in kinds and _is_usable(raw, now)]
+            found[region] = len(own), [_offer(raw, region, kinds[raw["InstanceType"]], now) for raw in fits]
     return found
 
 
@@ -68,7 +68,7 @@ def paid(account: Account, region: Found) -> dict[str, float]:
     """In which reservations this region's instances cost nothing more, and when each ends them (0: never).
 
     Not in one that has ended, was cancelled or is another account's. None where that is not known; asked once
-    in `ASKED_SECONDS`.
+    in `ASKED_SECONDS`. While nobody answers, what was told in the last hour is so.
     """
     free = {
         one
@@ -81,8 +81,13 @@ def paid(account: Account, region: Found) -> dict[str, float]:
 
     def ask() -> dict[str, float]:
         [found] = side_by_side([lambda: _own(account, _active(account, region.region))])
-        return {} if isinstance(found, Exception) else {r["CapacityReservationId"]: _ends(r) for r in found}
+        if isinstance(found, Exception):
+            return account.recalled.of(last, HOUR, dict[str, float], dict)  # type: ignore[no-any-return]
+        now_so = {r["CapacityReservationId"]: _ends(r) for r in found}
+        account.recalled.of(last, 0.0, dict[str, float], lambda: now_so, fresh=True)
+        return now_so
 
+    last = f"reserved-last/{account.who}/{region.region}"
     told: dict[str, float] = account.recalled.of(key, ASKED_SECONDS, dict[str, float], ask)
     return told
 
@@ -91,6 +96,17 @@ def of_instance(raw: Raw) -> str:
     """The reservation that alone an instance may run in, by its launch."""
     target = (raw.get("CapacityReservationSpecification") or {}).get("CapacityReservationTarget") or {}
     return str(target.get("CapacityReservationId") or target.get("CapacityReservationResourceGroupArn") or "")
+
+
+def end_of(raw: Raw, paid: Mapping[str, float], told: dict[str, str]) -> float:
+    """When an instance is ended with its block, by what is known of that now, else by its tag; 0: never."""
+    one = raw.get("CapacityReservationId") or ""
+    if not one and not of_instance(raw) and raw["State"]["Name"] in {"pending", "running"}:
+        return 0.0  # it was moved out of it
+    if one in paid:
+        return paid[one]
+    ends = vocabulary.number(told, "ends")
+    return ends if ends > time_of(raw.get("LaunchTime")) else 0.0  # else somebody has changed the tag
 
 
 def _has_price(told: dict[str, str]) -> bool:

@@ -156,7 +156,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
         scratch_gib=vocabulary.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         ended_by=ended_by(raw) if phase not in {Phase.READY, Phase.PENDING} else EndedBy.UNKNOWN,
-        ends_at=found.paid.get(raw.get("CapacityReservationId") or "") or vocabulary.number(told, "ends"),
+        ends_at=reservations.end_of(raw, found.paid, told),
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
         private_ip=raw.get("PrivateIpAddress") or "",
     )
