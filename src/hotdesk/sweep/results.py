@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -77,6 +78,19 @@ def as_csv(table: Sequence[Row]) -> str:
     return target.getvalue()
 
 
+def _of_one_kind(values: list[Scalar | None]) -> list[Scalar | None]:
+    """A column as Parquet can have it: numbers where all are, else text."""
+    kinds = {type(v) for v in values if v is not None}
+    texts = {v for v in values if isinstance(v, str)}
+    great = any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in values)
+    if len(kinds) <= 1 and not great:
+        return values
+    if kinds <= {int, float, str} and texts <= _NOT_FINITE:
+        with contextlib.suppress(OverflowError):  # greater than any float
+            return [None if v is None else float(v) for v in values]
+    return [None if v is None else str(v) for v in values]
+
+
 def write_parquet(table: Sequence[Row], file: Path) -> None:
     """The table as Parquet; a column of several kinds becomes text. Raises `Missing` without pyarrow."""
     try:
@@ -89,13 +103,7 @@ def write_parquet(table: Sequence[Row], file: Path) -> None:
             f"pip install pyarrow   # or: --output {file.with_suffix('.csv')}",
         ) from None
     columns = {name: [row[name] for row in table] for name in (table[0] if table else ())}
-    for name, values in columns.items():
-        kinds = {type(v) for v in values if v is not None}
-        texts = {v for v in values if isinstance(v, str)}
-        if len(kinds) > 1 and kinds <= {int, float, str} and texts <= _NOT_FINITE:
-            columns[name] = [None if v is None else float(v) for v in values]
-        elif len(kinds) > 1:
-            columns[name] = [None if v is None else str(v) for v in values]
+    columns = {name: _of_one_kind(values) for name, values in columns.items()}
     drawn = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), drawn)
     write_atomically(file, drawn.getvalue(), mode=0o666)
