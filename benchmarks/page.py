@@ -4,9 +4,10 @@
 `--beside ADDRESS` visits another page by turns with ours, such as a prototype, and prints the ratio.
 
 A made state of 50 desks, 1,000 ended jobs, a month of bills, and the 60,000 offers of benchmarks/offers.py;
-no cloud is asked for prices. Each visit is a new browser window with nothing cached; the fastest visit and
-the median are printed. "Usable" is when all 50 desks are drawn. Painted: two frames after a filter's change.
-"Work" is how long the page's main thread is busy (Chromium's TaskDuration).
+no cloud is asked for prices. Each visit is a new browser window with nothing cached, once the window itself
+has been drawn; the fastest visit and the median are printed. "Usable" is when all 50 desks are drawn.
+Painted: two frames after a filter's change. "Work" is the processor time of the page's main thread, which
+does not depend on what else the machine does. `--json FILE` writes all of it: each name with its values.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from benchmarks.offers import rows
 from hotdesk.core.model import Desk, Goal, Want
@@ -37,12 +38,12 @@ from tests.web_rig import Web, browser, weeks
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-T = TypeVar("T")
 TARGETS = {
     "first contentful paint": 300,
     "usable, 50 desks": 600,
     "60,000 offers: a filter painted": 100,
 }
+WINDOW_MS = 1500  # Chromium draws a new window by scripts of its own, for as long as our page takes
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 #: Scrolls the table for two seconds; frames a second, and the longest frame in milliseconds.
 SCROLL = """async () => {
@@ -83,7 +84,24 @@ def memory(pid: int) -> float:
     return int(told.split("VmRSS:")[1].split()[0]) / 1024
 
 
+class Told(dict[str, list[float]]):
+    """What was measured, by name; printed as it comes."""
+
+    def one(self, name: str, value: float, unit: str = "ms", target: float = 0, digits: int = 0) -> None:
+        self.setdefault(name.strip(), []).append(value)
+        print(f"{name:42} {value:7.{digits}f} {unit}{f' (target {target:g})' if target else ''}", flush=True)
+
+    def several(self, name: str, values: list[float]) -> None:
+        """Milliseconds, each of another time."""
+        self.setdefault(name.strip(), []).extend(values)
+        target = f" (target {TARGETS[name]})" if name in TARGETS else ""
+        least, median = min(values), statistics.median(values)
+        print(f"{name:42} {least:7.0f} ms, median {median:.0f} ms{target}", flush=True)
+
+
 def visited(web: Web, page: Page) -> dict[str, float]:
+    page.wait_for_timeout(WINDOW_MS)
+    look = busy(page)
     began = time.perf_counter()
     page.goto(web.place)
     page.wait_for_function("document.querySelectorAll('.card').length >= 50", polling=5)
@@ -93,6 +111,7 @@ def visited(web: Web, page: Page) -> dict[str, float]:
         "first contentful paint": paint,
         "usable, 50 desks": usable,
         "the same, seen from outside": (time.perf_counter() - began) * 1000,
+        "work until then": look(),
     }
 
 
@@ -101,10 +120,18 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--aws", action="store_true")
     parser.add_argument("--beside", default="", metavar="ADDRESS")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
+    told = Told()
     if asked.aws:
-        in_a_cloud()
-        return
+        in_a_cloud(told)
+    else:
+        made_and_measured(told, asked.visits, asked.beside)
+    if asked.json:
+        asked.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def made_and_measured(told: Told, visits: int, beside: str) -> None:
     with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
         state = Path(folder) / "state"
         os.environ |= {
@@ -116,17 +143,17 @@ def main() -> None:
         made(state)
         began = time.perf_counter()
         web = Web()
-        print(f"{'it answers after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        told.one("it answers after", (time.perf_counter() - began) * 1000)
         try:
-            measured(web, state, asked.visits, asked.beside)
+            measured(told, web, state, visits, beside)
         finally:
             web.end()
     size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt")
-    print(f"{'what a browser loads, gzipped':40} {size / 1000:7.0f} kB (target 150)")
+    told.one("what a browser loads, gzipped", size / 1000, "kB", 150)
 
 
-def measured(web: Web, state: Path, visits: int, beside: str) -> None:
-    print(f"{'memory of the server at first':40} {memory(web.process.pid):7.0f} MB")
+def measured(told: Told, web: Web, state: Path, visits: int, beside: str) -> None:
+    told.one("memory of the server at first", memory(web.process.pid), "MB")
     with browser() as chosen:
         context = chosen.new_context(
             bypass_csp=True
@@ -143,46 +170,47 @@ def measured(web: Web, state: Path, visits: int, beside: str) -> None:
             if beside:
                 fresh = chosen.new_context()
                 page = fresh.new_page()
+                page.wait_for_timeout(WINDOW_MS)
                 page.goto(beside)
                 page.wait_for_timeout(1000)
                 other.append(page.evaluate(PAINT))
                 fresh.close()
         for name in found[0]:
-            told([one[name] for one in found], name)
+            told.several(name, [one[name] for one in found])
         if other:
-            told(other, "  the page beside it: first paint")
+            told.several("the page beside it: first paint", other)
             ours = statistics.median(one["first contentful paint"] for one in found)
-            print(f"{'  ratio of the medians':40} {statistics.median(other) / ours:7.1f}")
+            told.one("  ratio of the medians", statistics.median(other) / ours, "", digits=1)
 
         page = context.new_page()
         began = time.perf_counter()
         page.goto(f"{web.place}/#/choose")
         page.wait_for_selector("text=60,000")
-        print(f"{'60,000 offers: in the table after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        told.one("60,000 offers: in the table after", (time.perf_counter() - began) * 1000)
         page.wait_for_timeout(1000)
         texts = ("t1", "t12 us-east", "zzz", "t99", "eu-west-1b", "t")
-        taken, busy = worked(page, lambda: [page.evaluate(FILTER, text) for text in texts])
-        told(taken, "60,000 offers: a filter painted")
-        print(f"{'  work':40} {busy / len(texts):7.0f} ms")
+        look = busy(page)
+        told.several("60,000 offers: a filter painted", [page.evaluate(FILTER, text) for text in texts])
+        told.one("  work of a filter", look() / len(texts))
         page.evaluate(FILTER, "")
-        with_changes(state, lambda: print_scroll(page))
-        print_changes(state, page)
+        with_changes(state, lambda: scrolled(told, page))
+        changes(told, state, page)
         page.goto(f"{web.place}/#/runs")
         page.reload()
         began = time.perf_counter()
         page.wait_for_selector("tbody td code")
-        print(f"{'1,000 jobs: in the table after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        told.one("1,000 jobs: in the table after", (time.perf_counter() - began) * 1000)
         for _ in range(4):
             context.new_page().goto(web.place)
         page.wait_for_timeout(3000)
-        print_memory(web, "six windows")
+        memories(told, web, "six windows")
 
 
-def print_memory(web: Web, when: str) -> None:
+def memories(told: Told, web: Web, when: str) -> None:
     """Of the server, and of what asks the clouds for it."""
-    print(f"{f'memory of the server, {when}':40} {memory(web.process.pid):7.0f} MB (target 60)")
+    told.one(f"memory of the server, {when}", memory(web.process.pid), "MB", 60)
     for process in beside(web):
-        print(f"{'  of what asks the clouds':40} {memory(process):7.0f} MB (target 120)")
+        told.one(f"  of what asks the clouds, {when}", memory(process), "MB", 120)
 
 
 def beside(web: Web) -> list[int]:
@@ -218,7 +246,7 @@ def most(web: Web) -> Iterator[dict[int, float]]:
         looking.join()
 
 
-def in_a_cloud() -> None:
+def in_a_cloud(told: Told) -> None:
     """Three parked desks in a fake AWS: surveyed; then with the bill and what is left over asked for."""
     import pytest
 
@@ -252,33 +280,38 @@ def in_a_cloud() -> None:
                     context.new_page().goto(web.place)
                 page.wait_for_selector(".state:has-text('without a machine')", timeout=120_000)
                 page.wait_for_timeout(10_000)
-                print_memory(web, "five windows")
+                memories(told, web, "five windows")
                 page.goto(f"{web.place}/#/money")
                 page.wait_for_selector("text=Nothing is left over", timeout=120_000)
                 page.wait_for_selector(".plot .bar", timeout=120_000)
-                print_memory(web, "after the bill")
+                memories(told, web, "after the bill")
                 with most(web) as found:
                     page.goto(f"{web.place}/#/choose")
                     page.wait_for_selector(".front", timeout=300_000)
                 gathering = max(found.values())
-                print(f"{'the most of any, while prices are gathered':42} {gathering:5.0f} MB (target 120)")
-                print_memory(web, "after the prices")
+                told.one("the most of any, while prices are gathered", gathering, "MB", 120)
+                memories(told, web, "after the prices")
             began = time.perf_counter()
             while beside(web) and time.perf_counter() - began < 10 * LINGER_SECONDS:
                 time.sleep(0.5)
-            print(f"{'it is gone after':40} {time.perf_counter() - began:7.0f} s")
-            print_memory(web, "with no window open")
+            told.one("it is gone after", time.perf_counter() - began, "s")
+            memories(told, web, "with no window open")
         finally:
             web.end()
 
 
-def print_scroll(page: Page) -> None:
-    (frames, longest), busy = worked(page, lambda: page.evaluate(SCROLL))
-    print(f"{'scrolling, with live changes':40} {frames:7.0f} frames/s (target 50), longest {longest:.0f} ms")
-    print(f"{'  work':40} {busy / (2 * frames):7.1f} ms a frame (50 frames/s: 20)")
+def scrolled(told: Told, page: Page) -> None:
+    """By leaps, in which every row is another one; and as by a wheel."""
+    for how, script in (("by leaps", SCROLL), ("as by a wheel", SCROLL.replace("+ 900", "+ 90"))):
+        look = busy(page)
+        frames, longest = page.evaluate(script)
+        work = look() / (2 * frames)
+        told.one(f"scrolling {how}, with live changes", frames, "frames/s", 50)
+        told.one("  the longest frame", longest)
+        told.one(f"  work of a frame {how}", work, digits=1)
 
 
-def print_changes(state: Path, page: Page) -> None:
+def changes(told: Told, state: Path, page: Page) -> None:
     """What a change of a desk costs on the wire, as the browser counts it."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
@@ -289,21 +322,20 @@ def print_changes(state: Path, page: Page) -> None:
     desks = [text for text in heard if json.loads(text).get("desks")]
     if desks:
         size = statistics.median(len(text.encode()) / len(json.loads(text)["desks"]) for text in desks)
-        print(f"{'a change of a desk, on the wire':40} {size:7.0f} bytes (target 1000)")
+        told.one("a change of a desk, on the wire", size, "bytes", 1000)
 
 
-def worked(page: Page, call: Callable[[], T]) -> tuple[T, float]:
-    """What a call gives, and how long the page's main thread was busy meanwhile, in milliseconds."""
+def busy(page: Page) -> Callable[[], float]:
+    """Asked again, it tells how much processor time the page's main thread has taken meanwhile, in ms."""
     session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
-    def busy() -> float:
+    def now() -> float:
         told = session.send("Performance.getMetrics")["metrics"]
         return next(float(m["value"]) for m in told if m["name"] == "TaskDuration") * 1000
 
-    before = busy()
-    found = call()
-    return found, busy() - before
+    began = now()
+    return lambda: now() - began
 
 
 def with_changes(state: Path, call: Callable[[], None]) -> None:
@@ -324,11 +356,6 @@ def with_changes(state: Path, call: Callable[[], None]) -> None:
     call()
     over.set()
     writer.join()
-
-
-def told(values: list[float], name: str) -> None:
-    target = f" (target {TARGETS[name]})" if name in TARGETS else ""
-    print(f"{name:40} {min(values):7.0f} ms, median {statistics.median(values):.0f} ms{target}")
 
 
 if __name__ == "__main__":
