@@ -5,7 +5,7 @@ import { ActionDialog } from "./action";
 import { keep, useAddress } from "./address";
 import { ask, problem } from "./api";
 import { Field, Line, Trouble, date, figure, perHour, useAnswer } from "./parts";
-import { COLOURS, Legend, Plot, dots, scale, steps } from "./plot";
+import { COLOURS, Dots, Legend, Plot, scale, steps } from "./plot";
 import { Regions } from "./regions";
 import { Table } from "./table";
 import { list, t } from "./words";
@@ -29,6 +29,7 @@ export const priceOf = (offers: Offers, row: number): string => {
 
 /** How many of these no limit or line in dollars can judge, in words; "": none. */
 function unrated(offers: Offers, rows: ArrayLike<number>): string {
+  if (offers.currencies.every((currency) => currency.rated)) return "";
   const found = new Map<string, number>();
   for (let n = 0; n < rows.length; n++) {
     const { name, rated } = currencyOf(offers, rows[n] as number);
@@ -50,8 +51,7 @@ export function Choose(): JSX.Element {
   const offers = found.value;
   const sort = SORTS.includes(values["sort"] ?? "") ? (values["sort"] as string) : "price";
   const key = [values["q"], values["gpu"], values["market"], values["usd"], values["memory"]].join("|");
-  const hay = useMemo(() => offers?.machine.map((m, n) => { const p = offers.places[offers.place[n] as number] as Place; return `${offers.machines[m]?.instance_type} ${p.zone || p.region} ${p.provider}`.toLowerCase(); }), [offers]);
-  const fitting = useMemo(() => (offers && hay ? filter(offers, hay, values) : new Uint32Array()), [offers, hay, key]);
+  const fitting = useMemo(() => (offers ? filter(offers, values) : new Uint32Array()), [offers, key]);
   const rows = useMemo(() => (offers ? order(offers, fitting, sort, Boolean(values["down"])) : fitting), [offers, fitting, sort, values["down"]]);
   const gpus = useMemo(() => [...new Set(offers?.machines.map((m) => m.gpu).filter(Boolean))].sort(), [offers]);
   const measure = useAnswerOnce(() => ask("regions").then(() => { kept = undefined; found.again(); }));
@@ -85,7 +85,7 @@ export function Choose(): JSX.Element {
             </select></Field>
             <Field label={t("At most, $/h")}><input type="number" min="0" step="any" value={values["usd"]} onInput={(event) => change({ usd: event.currentTarget.value })} /></Field>
           </div>
-          {values["usd"] && <LeftOut what={unrated(offers, filter(offers, hay as string[], { ...values, usd: "" }))} />}
+          {values["usd"] && <LeftOut what={unrated(offers, filter(offers, { ...values, usd: "" }))} />}
           <section class="card">
             <header><div><h2>{values["plot"] === "regions" ? t("Regions") : values["plot"] === "latency" ? t("Price against latency") : t("Price against speed")}</h2><p class="muted">{values["plot"] === "regions" ? t("Named: what no region beats in latency and price. A click shows its offers.") : t("The line joins what nothing beats in both.")}</p></div>
               <select class="small" aria-label={t("Plot")} value={values["plot"]} onChange={(event) => change({ plot: event.currentTarget.value })}>
@@ -119,18 +119,23 @@ function command(values: Record<string, string>): string[] {
 }
 
 /** The rows that fit, by rising price. */
-function filter(offers: Offers, hay: string[], values: Record<string, string>): Uint32Array {
+function filter(offers: Offers, values: Record<string, string>): Uint32Array {
   const words = (values["q"] ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   const most = values["usd"] ? Number(values["usd"]) : Infinity;
   const memory = Number(values["memory"] || 0);
   const market = values["market"] === "spot" ? 1 : values["market"] === "on-demand" ? 0 : -1;
   const gpu = values["gpu"];
   const fits = offers.machines.map((machine) => (!gpu || (gpu === "any" ? machine.gpu !== "" : machine.gpu === gpu)) && machine.gpu_memory_gib >= memory);
+  // A word stands in an offer's type or in its place: looked for once in each, not in every offer.
+  const holding = words.map((word) => ({
+    machine: offers.machines.map((machine) => machine.instance_type.toLowerCase().includes(word)),
+    place: offers.places.map((place) => `${place.zone || place.region} ${place.provider}`.toLowerCase().includes(word)),
+  }));
   const found = new Uint32Array(offers.usd.length);
   let n = 0;
   for (let i = 0; i < found.length; i++) {
     if ((most < Infinity && (!currencyOf(offers, i).rated || (offers.usd[i] as number) > most)) || !fits[offers.machine[i] as number] || (market >= 0 && offers.spot[i] !== market)) continue;
-    if (words.length && !words.every((word) => (hay[i] as string).includes(word))) continue;
+    if (!holding.every(({ machine, place }) => machine[offers.machine[i] as number] || place[offers.place[i] as number])) continue;
     found[n++] = i;
   }
   return found.slice(0, n);
@@ -154,16 +159,23 @@ function order(offers: Offers, rows: Uint32Array, sort: string, falling: boolean
 }
 
 function Scatter({ offers, rows, latency }: { offers: Offers; rows: Uint32Array; latency: boolean }): JSX.Element {
-  const y = (row: number) => (latency ? (placeOf(offers, row).latency_ms ?? 0) : speedOf(offers, row));
-  const all = [...rows].filter((row) => y(row) > 0);
-  const [first] = all;
-  const inDollars = all.some((row) => currencyOf(offers, row).rated);
-  const shown = all.filter((row) => (inDollars ? currencyOf(offers, row).rated : offers.currency[row] === offers.currency[first as number]));
+  return useMemo(() => drawScatter(offers, rows, latency), [offers, rows, latency]);
+}
+
+function drawScatter(offers: Offers, rows: Uint32Array, latency: boolean): JSX.Element {
+  const heights = latency ? offers.places.map((place) => place.latency_ms ?? 0) : offers.machines.map((machine) => machine.speed);
+  const of = latency ? offers.place : offers.machine;
+  const y = (row: number) => heights[of[row] as number] as number;
+  const all = rows.filter((row) => y(row) > 0);
+  const first = all[0] as number;
+  const rated = offers.currencies.map((currency) => currency.rated);
+  const inDollars = all.some((row) => rated[offers.currency[row] as number]);
+  const shown = all.filter((row) => (inDollars ? rated[offers.currency[row] as number] : offers.currency[row] === offers.currency[first]));
   if (!shown.length) return <p class="muted">{latency ? t("No latency is known yet: measure it.") : t("No GPU is among these, and speeds are of GPUs.")}</p>;
-  const { name, per_usd } = inDollars ? { name: "$", per_usd: 1 } : currencyOf(offers, first as number);
+  const { name, per_usd } = inDollars ? { name: "$", per_usd: 1 } : currencyOf(offers, first);
   const usd = (row: number) => (offers.usd[row] as number) * per_usd;
   let best = latency ? Infinity : 0;
-  const front = shown.filter((row) => { const better = latency ? y(row) < best : y(row) > best; if (better) best = y(row); return better; });
+  const front = [...shown.filter((row) => { const better = latency ? y(row) < best : y(row) > best; if (better) best = y(row); return better; })];
   let lowest = Infinity;
   let highest = 0;
   for (const row of shown) { lowest = Math.min(lowest, y(row)); highest = Math.max(highest, y(row)); }
@@ -172,14 +184,18 @@ function Scatter({ offers, rows, latency }: { offers: Offers; rows: Uint32Array;
     <>
       <Plot label={t("{0} offers by price and by {1}", shown.length, latency ? t("latency") : t("speed"))} x={t("{0}/h", name)} y={latency ? t("ms to the region and back") : t("speed (one T4 = 1)")} height={320}
         scales={(w, h) => [scale(usd(shown[0] as number) * 0.9, usd(shown.at(-1) as number) * 1.1, 0, w, { log: true, word }), scale(lowest * 0.9, highest * 1.1, h, 0, { log: true, word })]}>
-        {(sx, sy) => (
-          <>
-            <path class="dots b" d={dots(shown.filter((row) => !offers.spot[row]).map((row) => [sx(usd(row)), sy(y(row))] as const))} />
-            <path class="dots a" d={dots(shown.filter((row) => offers.spot[row]).map((row) => [sx(usd(row)), sy(y(row))] as const))} />
-            <path class="front" d={steps(front.map(y), (n) => sx(usd(front[n] as number)), sy)} />
-            {front.map((row) => <circle key={row} cx={sx(usd(row))} cy={sy(y(row))} r="4" class="knot"><title>{`${offers.machines[offers.machine[row] as number]?.instance_type} ${placeOf(offers, row).zone || placeOf(offers, row).region}: ${priceOf(offers, row)}`}</title></circle>)}
-          </>
-        )}
+        {(sx, sy, w, h) => {
+          const dots = [new Dots(w, h), new Dots(w, h)] as const;
+          for (const row of shown) dots[offers.spot[row] ? 1 : 0].add(sx(usd(row)), sy(y(row)));
+          return (
+            <>
+              <path class="dots b" d={dots[0].path()} />
+              <path class="dots a" d={dots[1].path()} />
+              <path class="front" d={steps(front.map(y), (n) => sx(usd(front[n] as number)), sy)} />
+              {front.map((row) => <circle key={row} cx={sx(usd(row))} cy={sy(y(row))} r="4" class="knot"><title>{`${offers.machines[offers.machine[row] as number]?.instance_type} ${placeOf(offers, row).zone || placeOf(offers, row).region}: ${priceOf(offers, row)}`}</title></circle>)}
+            </>
+          );
+        }}
       </Plot>
       <Legend names={[t("Spot"), t("On-demand")]} dots />
       {inDollars && <LeftOut what={unrated(offers, all)} />}

@@ -76,19 +76,26 @@ export function Plot({ label, x: xName, y: yName, height = 300, left = 58, scale
   return <figure class="plot" ref={box}>{width > 0 && draw()}</figure>;
 }
 
-/** Many points as one path: those on the same pixel are drawn once. */
-export function dots(points: Iterable<readonly [number, number]>): string {
-  const seen = new Set<number>();
-  let path = "";
-  for (const [px, py] of points) {
-    const x = Math.round(px);
-    const y = Math.round(py);
-    const key = x * 10000 + y;
-    if (seen.has(key)) continue;
-    seen.add(key);
-    path += `M${x} ${y}h.01`;
+/** Many points as one path: those on the same pixel are drawn once, and neighbours in a line as one stroke with the same round ends. */
+export class Dots {
+  private readonly marks: Uint8Array;
+  constructor(private readonly width: number, private readonly height: number) {
+    this.marks = new Uint8Array((width + 1) * (height + 1));
   }
-  return path;
+  add(x: number, y: number): void {
+    const [column, line] = [Math.round(x), Math.round(y)];
+    if (column >= 0 && column <= this.width && line >= 0 && line <= this.height) this.marks[line * (this.width + 1) + column] = 1;
+  }
+  path(): string {
+    let path = "";
+    const wide = this.width + 1;
+    for (let at = this.marks.indexOf(1); at >= 0; at = this.marks.indexOf(1, at)) {
+      const [from, end] = [at, at - (at % wide) + wide];
+      while (++at < end && this.marks[at]);
+      path += `M${from % wide} ${Math.floor(from / wide)}h${at - from - 1 || 0.01}`;
+    }
+    return path;
+  }
 }
 
 /** Prices that hold until the next: a line of steps, with gaps where nothing is known. */

@@ -16,8 +16,10 @@ const NEAR = [50, 120, 200]; // milliseconds, from one class to the next
 /** By region, the cheapest of these rows, which come by rising price. */
 function regions(offers: Offers, rows: Uint32Array): Region[] {
   const found = new Map<string, Region>();
-  for (const row of rows) {
-    const place = offers.places[offers.place[row] as number];
+  const lowest = new Map<number, number>(); // by place: its first row
+  for (const row of rows) { const place = offers.place[row] as number; if (!lowest.has(place)) lowest.set(place, row); }
+  for (const [number, row] of lowest) {
+    const place = offers.places[number];
     if (!place) continue;
     const key = `${place.provider}/${place.region}`;
     const usd = offers.usd[row] as number;
@@ -35,18 +37,37 @@ function regions(offers: Offers, rows: Uint32Array): Region[] {
 
 const near = (latency: number | null): number => (latency === null ? NEAR.length + 1 : NEAR.filter((most) => latency >= most).length);
 
-interface Label { key: string; text: string; left: number; at: number; anchor: "start" | "end" }
+interface Box { left: number; right: number; top: number; bottom: number }
+interface Dot { x: number; y: number; r: number }
+interface Label { key: string; text: string; x: number; y: number; anchor: "start" | "middle" | "end" }
 
-/** Names beside their dots, where there is room for them; the nearest come first. */
-function labels(found: Region[], width: number, x: (longitude: number) => number, y: (latitude: number) => number, size: (usd: number) => number): Label[] {
-  const placed: (Label & { from: number; to: number })[] = [];
-  for (const region of [...found].sort((a, b) => (a.latency ?? 0) - (b.latency ?? 0))) {
+/** As wide as a name may be in the plot's letters, which cannot be measured before they are drawn. */
+const wideOf = (text: string): number => [...text].reduce((sum, letter) => sum + (letter > "\u2e80" ? 12.5 : 7.8), 0);
+const meets = (a: Box, b: Box): boolean => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+const covers = (a: Box, { x, y, r }: Dot): boolean => Math.hypot(x - Math.min(Math.max(x, a.left), a.right), y - Math.min(Math.max(y, a.top), a.bottom)) < r;
+
+/** Names beside their dots, over no dot, no other name and none of `taken`; the nearest come first, and one without room is left to the table. */
+function labels(named: Region[], dots: Dot[], dot: (region: Region) => Dot, width: number, height: number, taken: Box[]): Label[] {
+  const boxes = [...taken];
+  const placed: Label[] = [];
+  for (const region of [...named].sort((a, b) => (a.latency ?? 0) - (b.latency ?? 0))) {
     const text = region.latency === null ? region.city : `${region.city} ${Math.round(region.latency)} ms`;
-    const long = 6.8 * text.length;
-    const [across, away] = [x(region.at?.[1] ?? 0), size(region.usd) + 4];
-    const tries = [4, 20, -12].flatMap((down) => (["start", "end"] as const).map((anchor) => ({ anchor, at: y(region.at?.[0] ?? 0) + down, from: anchor === "start" ? across + away : across - away - long })));
-    const free = tries.find(({ at, from }) => from > 0 && from + long < width && at > 10 && placed.every((other) => Math.abs(other.at - at) > 13 || other.to < from || from + long < other.from));
-    if (free) placed.push({ key: region.key, text, left: free.anchor === "start" ? free.from : free.from + long, at: free.at, anchor: free.anchor, from: free.from, to: free.from + long });
+    const long = wideOf(text);
+    const { x, y, r } = dot(region);
+    const away = r + 4;
+    const aside = away * 0.8; // at a corner
+    const tries: [number, number, Label["anchor"]][] = [
+      [x + away, y + 4, "start"], [x - away, y + 4, "end"], [x, y - away - 3, "middle"], [x, y + away + 10, "middle"],
+      [x + aside, y - aside - 1, "start"], [x + aside, y + aside + 9, "start"], [x - aside, y - aside - 1, "end"], [x - aside, y + aside + 9, "end"],
+    ];
+    for (const [at, base, anchor] of tries) {
+      const left = anchor === "start" ? at : anchor === "end" ? at - long : at - long / 2;
+      const box = { left: left - 2, right: left + long + 2, top: base - 11, bottom: base + 4 }; // with the rim that sets it off
+      if (box.left < 0 || box.right > width || box.top < 0 || box.bottom > height || dots.some((one) => covers(box, one)) || boxes.some((one) => meets(box, one))) continue;
+      boxes.push(box);
+      placed.push({ key: region.key, text, x: at, y: base, anchor });
+      break;
+    }
   }
   return placed;
 }
@@ -63,6 +84,8 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
   const parallels = [60, 30, 0, -30];
   const meridians = [-120, -90, -60, -30, 0, 30, 60, 90, 120, 150];
   const drawn = all.filter((region) => region.at).reverse();
+  const dot = (region: Region): Dot => ({ x: x(region.at?.[1] ?? 0), y: y(region.at?.[0] ?? 0), r: size(region.usd) });
+  const named = (): Label[] => labels(drawn.filter((region) => region.best), drawn.map(dot), dot, width, height, parallels.map((p) => ({ left: 0, right: 40, top: Math.max(12, y(p) - 4) - 11, bottom: Math.max(12, y(p) - 4) + 3 })));
   const label = t("{0} regions by latency and by the lowest price", all.length);
   return (
     <div class="regions">
@@ -71,8 +94,8 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
           <svg width={width} height={height + 22} role="img" aria-label={label}>
             {parallels.map((p) => <g key={p}><line x2={width} y1={y(p)} y2={y(p)} class={p ? "grid" : "axis"} /><text x="2" y={Math.max(12, y(p) - 4)}>{p ? `${Math.abs(p)}° ${p > 0 ? "N" : "S"}` : "0°"}</text></g>)}
             {meridians.map((m) => <g key={m}><line x1={x(m)} x2={x(m)} y2={height} class="grid" />{(width > 600 || m % 60 === 0) && <text x={Math.max(22, x(m))} y={height + 16} text-anchor="middle">{m ? `${Math.abs(m)}° ${m > 0 ? "E" : "W"}` : "0°"}</text>}</g>)}
-            {drawn.map((region) => <circle key={region.key} cx={x(region.at?.[1] ?? 0)} cy={y(region.at?.[0] ?? 0)} r={size(region.usd)} class={`region near${near(region.latency)}`} onClick={() => onChoose(region.region)}><title>{words(offers, region)}</title></circle>)}
-            {labels(drawn.filter((region) => region.best), width, x, y, size).map(({ key, text, left, at, anchor }) => <text key={key} class="over head" x={left} y={at} text-anchor={anchor}>{text}</text>)}
+            {drawn.map((region) => <circle key={region.key} cx={dot(region).x} cy={dot(region).y} r={dot(region).r} class={`region near${near(region.latency)}`} onClick={() => onChoose(region.region)}><title>{words(offers, region)}</title></circle>)}
+            {named().map(({ key, text, x: left, y: base, anchor }) => <text key={key} class="over head" x={left} y={base} text-anchor={anchor}>{text}</text>)}
           </svg>
         )}
         <ul class="legend">

@@ -1,6 +1,6 @@
 // A table of any length: only what is in view is drawn, and a column keeps its width whatever comes into view. Arrow keys, Page, Home and End move; Enter chooses.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { t } from "./words";
 
 export interface Column<R> { name: string; cell: (row: R) => ComponentChildren; right?: boolean; sort?: string; narrow?: boolean; wide?: number }
@@ -17,7 +17,11 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
   const [at, setAt] = useState(0);
   const tall = Math.min(height, rows.length * ROW + ROW + 18);
   const first = Math.max(0, Math.min(Math.floor(top / ROW) - 5, rows.length - 1));
-  const last = Math.min(rows.length, first + Math.ceil(height / ROW) + 10);
+  const most = Math.ceil(height / ROW) + 10;
+  const last = Math.min(rows.length, first + most);
+  const ring = useRef({ first: 0, base: 0 });
+  if (Math.abs(first - ring.current.first) >= most / 2) ring.current.base += first - ring.current.first; // a leap: the rows stay where they are, and change
+  ring.current.first = first;
   useEffect(() => {
     setAt(0);
     setTop(0);
@@ -38,13 +42,8 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
   };
   const shown: JSX.Element[] = [];
   for (let n = first; n < last; n++) {
-    const row = rows[n] as R;
-    shown.push(
-      <tr key={n - first} aria-rowindex={n + 2} class={`${n === at ? "at" : ""} ${chosen !== undefined && row === chosen ? "chosen" : ""} ${onChoose ? "can" : ""}`}
-        onClick={() => { setAt(n); onChoose?.(row); }}>
-        {columns.map((column) => <td key={column.sort ?? column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
-      </tr>,
-    );
+    const row = rows[n] as R; // by its key, a row that stays in view is not drawn anew when the table scrolls
+    shown.push(<TableRow<R> key={(((n - ring.current.base) % most) + most) % most} row={row} n={n} columns={columns} at={n === at} chosen={chosen !== undefined && row === chosen} can={Boolean(onChoose)} onClick={() => { setAt(n); onChoose?.(row); }} />);
   }
   return (
     <div class="table" ref={box} tabIndex={0} role="region" aria-label={`${label}: ${t("{0} rows; arrow keys move", rows.length)}`} style={{ height: `${tall}px` }}
@@ -68,4 +67,15 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
       </table>
     </div>
   );
+}
+
+interface RowProps<R> { row: R; n: number; columns: Column<R>[]; at: boolean; chosen: boolean; can: boolean; onClick: () => void }
+
+/** Drawn anew only with another row, or when the view above gives other columns. */
+function TableRow<R>({ row, n, columns, at, chosen, can, onClick }: RowProps<R>): JSX.Element {
+  return useMemo(() => (
+    <tr aria-rowindex={n + 2} class={`${at ? "at" : ""} ${chosen ? "chosen" : ""} ${can ? "can" : ""}`} onClick={onClick}>
+      {columns.map((column) => <td key={column.sort ?? column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
+    </tr>
+  ), [row, n, columns, at, chosen, can]);
 }
