@@ -6,7 +6,6 @@ nothing of a desk's own life touches them. They hold no work: their disks end wi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -34,6 +33,8 @@ class FleetOrder(Value, frozen=True):
     @property
     def token(self) -> str:
         """The idempotency token (24 hex digits)."""
+        import hashlib  # OpenSSL: 4 MB, also where a far machine only sends files
+
         told = (self.fleet, self.number, self.count, [o.key for o in self.offers], self.image_id)
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:24]
 

@@ -6,7 +6,6 @@ with the same key are the same request, and must be idempotent.
 
 from __future__ import annotations
 
-import hashlib
 from typing import ClassVar
 
 import msgspec
@@ -17,6 +16,8 @@ from hotdesk.core.money import Amount
 
 
 def _digest(value: object) -> str:
+    import hashlib  # OpenSSL: 4 MB, also where a far machine only sends files
+
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:24]
 
 

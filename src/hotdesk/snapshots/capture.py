@@ -20,7 +20,7 @@ import msgspec
 
 from hotdesk.core import byte_sizes
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.parallel import each
+from hotdesk.parallel import CORES, each
 from hotdesk.snapshots.cache import Notes, clock_ns, notes_of, smudge
 from hotdesk.snapshots.chunk_store import is_full, no_space, opened
 from hotdesk.snapshots.pack_file import Buffer, Damaged, buffer, digest, read_into
@@ -146,8 +146,13 @@ def capture_into(
     *,
     previous: Path | None = None,
     progress: Progress = lambda fraction, what: None,
+    sparing: bool = False,
 ) -> tuple[Manifest, Captured]:
-    """Save the content of everything below `disk`; its manifest, yet to be written. See `capture`."""
+    """Save the content of everything below `disk`; its manifest, yet to be written. See `capture`.
+
+    `sparing`: with little memory, whatever processors there are. Big files are read one piece at a time, and
+    first, while little is known of the small ones.
+    """
     needed = 0
     try:
         progress(0.0, "listing files")
@@ -162,9 +167,12 @@ def capture_into(
                 needed = reading.todo_bytes
                 steps = Steps(progress, needed, "saving files")
                 with closing(reading):
-                    with each(jobs, reading.work) as results:
-                        for job, _ in results:
-                            steps.add(job.length)
+                    big = [job for job in jobs if job.number >= 0]
+                    small = [job for job in jobs if job.number < 0]
+                    for some in (big, small) if sparing else (jobs,):
+                        with each(some, reading.work, 1 if sparing else CORES) as results:
+                            for job, _ in results:
+                                steps.add(job.length)
                     reading.again()
             finally:
                 notes.tighten(root)

@@ -9,16 +9,21 @@ Only the list of files is on the line. It is checked here, too: what an image sh
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.guest import mounts
 from hotdesk.snapshots import snapshot
-from hotdesk.snapshots.capture import Captured, Progress
-from hotdesk.snapshots.transfer import Line, _decoded, _manifest
-from hotdesk.snapshots.tree import load_manifest, pack_manifest
+from hotdesk.snapshots.cache import notes_of
+from hotdesk.snapshots.capture import Captured, Progress, capture_into
+from hotdesk.snapshots.chunk_store import opened
+from hotdesk.snapshots.transfer import Line, _decoded, _manifest, packed_to_go, tell_captured
 from hotdesk.system import write_atomically
 
 _SPARE_BYTES = 64 << 20
@@ -29,20 +34,19 @@ def keep(line: Line, disk: Path, store: Path, manifest: Path, previous: Path | N
 
     Raises `Refused` (no-space) where the store would fill the disk.
     """
-    size = sum(path.lstat().st_blocks * 512 for path in disk.rglob("*"))
+    size = sum(_blocks(disk)) * 512
     free = shutil.disk_usage(disk).free
     if free < size + _SPARE_BYTES:
         raise Refused(
             Kind.NO_SPACE,
             f"an image of it may need {size / 2**20:,.0f} MiB there, and {free / 2**20:,.0f} are free",
         )
-    captured = snapshot.capture(disk, store, manifest, previous=previous, progress=_telling(line))
-    found = load_manifest(manifest)[0]
-    for entry in found.entries:
-        entry.ctime_ns = 0  # by inode and time a file is known only where it is
-    write_atomically(manifest, data := pack_manifest(found), durable=True)
-    line.send(b"M", msgspec.msgpack.encode((captured, data)))
-    line.receive(b"D")
+    with opened(store) as chunks, notes_of(store, disk) as notes:
+        tell = _telling(line)
+        found, captured = capture_into(disk, chunks, notes, previous=previous, progress=tell, sparing=True)
+        data = packed_to_go(found)
+        write_atomically(manifest, data, durable=True)
+    tell_captured(line, captured, data)
 
 
 def kept(line: Line, manifest_path: Path, progress: Progress) -> Captured:
@@ -70,6 +74,19 @@ def read(line: Line, manifest: Path, progress: Progress) -> None:
     line.send(b"M", manifest.read_bytes())
     while (message := line.receive(b"PD"))[0] == b"P":
         progress(*_decoded(message[1], tuple[float, str]))
+
+
+def _blocks(disk: Path) -> Iterator[int]:
+    """The blocks of each file that would be saved, one after the other: a list of them all takes memory."""
+    away, todo = mounts.elsewhere(), [str(disk)]
+    while todo:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as names:
+            for name in names:
+                with contextlib.suppress(OSError):  # gone, or mounted by a program that has died
+                    seen = name.stat(follow_symlinks=False)
+                    if seen.st_dev not in away:
+                        yield seen.st_blocks
+                        todo += [name.path] if name.is_dir(follow_symlinks=False) else []
 
 
 def _telling(line: Line) -> Progress:

@@ -167,11 +167,23 @@ def give(line: Line, disk: Path, notes: Path) -> None:
         def report(share: float, what: str) -> None:
             line.send(b"P", msgspec.msgpack.encode((share, what)))
 
-        manifest, captured = capture_into(disk, sink, mine, progress=report)
-    for entry in manifest.entries:
-        entry.ctime_ns = 0  # by inode and time a file is known only where it is
-    line.send(b"M", msgspec.msgpack.encode((captured, pack_manifest(manifest))))
+        manifest, captured = capture_into(disk, sink, mine, progress=report, sparing=True)
+    sink.forget()
+    tell_captured(line, captured, packed_to_go(manifest))
+
+
+def tell_captured(line: Line, captured: Captured, data: bytes) -> None:
+    """Send what was captured and the list of files, as msgpack of both without a copy of the list."""
+    head = b"\xc6" + len(data).to_bytes(4, "big")  # so many bytes follow
+    line.send(b"M", b"\x92" + msgspec.msgpack.encode(captured), head, data)
     line.receive(b"D")
+
+
+def packed_to_go(manifest: Manifest) -> bytes:
+    """A list of files that another computer will have: by inode and time a file is known only where it is."""
+    for entry in manifest.entries:
+        entry.ctime_ns = 0
+    return pack_manifest(manifest)
 
 
 class _There:
@@ -200,6 +212,10 @@ class _There:
 
     def seal(self) -> None:
         pass  # the other end does
+
+    def forget(self) -> None:
+        """Give back the memory of what was sent."""
+        self._sent.clear()
 
 
 class _Sorted:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import blake3
 import msgspec
 import zstandard
 
@@ -29,6 +30,7 @@ from hotdesk.system import write_atomically
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
+_PART = 1000  # entries packed together
 _MOST_BYTES = 1 << 32  # of a manifest, unpacked: some thirty million files
 _HAS_XATTRS = hasattr(os, "listxattr")
 _DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})  # FUSE whose program was killed
@@ -99,8 +101,24 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 def pack_manifest(manifest: Manifest) -> bytes:
     """A manifest as the content of its file."""
-    packed = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(manifest))
-    return _MAGIC + digest(packed) + packed
+    size = sum(map(len, _encoded(manifest)))
+    packer = zstandard.ZstdCompressor(level=1).compressobj(size=size)
+    packed = [packer.compress(part) for part in _encoded(manifest)]
+    packed.append(packer.flush())
+    name = blake3.blake3()
+    for part in packed:
+        name.update(part)
+    return b"".join((_MAGIC, name.digest(), *packed))
+
+
+def _encoded(manifest: Manifest) -> Iterator[bytes]:
+    """Its msgpack in parts: the whole would take as much memory as the compressed twice over."""
+    fields = list(msgspec.structs.astuple(manifest))
+    entries = manifest.entries
+    yield b"\x94\xdd" + len(entries).to_bytes(4, "big")  # an array of four, the first an array itself
+    for at in range(0, len(entries), _PART):
+        yield b"".join(map(msgspec.msgpack.encode, entries[at : at + _PART]))
+    yield b"".join(map(msgspec.msgpack.encode, fields[1:]))
 
 
 def load_manifest(path: Path) -> tuple[Manifest, bytes]:
@@ -315,16 +333,20 @@ def _data(root: int) -> dict[bytes, Any]:
 _KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
 
 
+_one = cache(int)  # one object for a number that most files share, not one a file
+
+
 def _entry(parent: int, name: bytes, kind: str, seen: os.stat_result) -> Entry:
+    mtime_ns, ctime_ns = seen.st_mtime_ns, seen.st_ctime_ns
     return Entry(
         parent,
         name,
         kind,
-        stat.S_IMODE(seen.st_mode),
-        seen.st_uid,
-        seen.st_gid,
-        seen.st_mtime_ns,
-        seen.st_ctime_ns,
+        _one(stat.S_IMODE(seen.st_mode)),
+        _one(seen.st_uid),
+        _one(seen.st_gid),
+        mtime_ns,
+        mtime_ns if mtime_ns == ctime_ns else ctime_ns,
         seen.st_ino,
     )
 

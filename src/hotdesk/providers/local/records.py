@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from enum import StrEnum
@@ -36,6 +35,8 @@ class Machine(Value, frozen=True):
 
 def mark_of(folder: Path) -> str:
     """A value that marks the environment of every process of the machine in this folder, and of no other."""
+    import hashlib  # OpenSSL: 4 MB, also where a far machine only sends files
+
     return f"{folder.name}:{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 

@@ -44,6 +44,7 @@ class Launcher:
         self.name = placed.order.offer.zone
         self.far = Far(self.hosts, self.name, self.hosts.find(self.name))
         self._told = 0.0
+        self._detour = ""  # why the image comes by this computer, if it was to come straight
 
     def tell(self, share: float, reason: str, fix: str = "") -> None:
         write(
@@ -55,7 +56,7 @@ class Launcher:
     def report(self, share: float, reason: str) -> None:
         if clock.ticks() - self._told > _STATUS_SECONDS:
             self._told = clock.ticks()
-            self.tell(share, reason)
+            self.tell(share, f"{reason}: {self._detour}" if self._detour else reason)
 
     def work(self) -> None:
         """Everything, step by step; each may have been done before."""
@@ -116,10 +117,15 @@ class Launcher:
         try:
             sent = patiently(go, self.say)
         except NoWay as no:
-            self.say(f"{self.name} cannot be reached from {name} ({no}): it goes through this computer")
-            return False
+            self._detour = (
+                f"{self.name} cannot be reached from {name} ({no}), so it goes through this computer"
+            )
         except (Silent, transfer.Cut, Lost) as error:
-            self.say(f"the way from {name} is cut again and again ({error}): it goes through this computer")
+            self._detour = (
+                f"the way from {name} is cut again and again ({error}), so it goes through this computer"
+            )
+        if self._detour:
+            self.say(self._detour)
             return False
         spawn.say(f"{image}: {sent} bytes sent straight")
         return True

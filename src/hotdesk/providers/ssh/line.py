@@ -159,11 +159,13 @@ class Far:
         library = library_name()
         served = "-P -m hotdesk.providers.local.served"
         given = shlex.join([verb, *words])
+        # One heap for all threads, where files are captured: what one has freed is there for the others.
+        heap = "env MALLOC_ARENA_MAX=1 " if verb in {"give", "keep"} else ""
         return (
             f"cd {self.folder} 2>/dev/null || exit {_NOTHING}; [ -x {self.owner}/kit/bin/python ] || "
             f"exit {_NOTHING}; [ -d {library}/hotdesk ] || exit {_OTHER}; "
             f'd=$(pwd -P); PYTHONPATH="$d/{library}"; export PYTHONPATH; unset PYTHONHOME; '
-            f'exec {self.owner}/kit/bin/python {served} "$d/{self.owner}" {given}'
+            f'exec {heap}{self.owner}/kit/bin/python {served} "$d/{self.owner}" {given}'
         )
 
     def send_library(self) -> None:
