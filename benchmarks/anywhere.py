@@ -2,9 +2,9 @@
 
     python -m benchmarks.anywhere [--files 20000] [--mib 300] [--wan]
 
-A tree of many small files and some big ones, half of them text, is pulled into an empty store, then again
-after a change of 1 % of its files, then pushed to another store. Figures: bytes on the line by direction, the
-far end's memory at its highest (`wait4`), and what rsync sends.
+A tree of many small files and some big ones, half of them text, is pulled into an empty store, taken into a
+store there, pulled again after a change of 1 % of its files, and pushed to another store. Figures: bytes on
+the line by direction, the far end's memory at its highest (`wait4`), and what rsync sends.
 
 `--wan`: seconds instead, over ssh and a line of 100 Mbit/s and 50 ms (tests/wan.py, needs root): the tree is
 captured here, sent, restored and read back there; `rsync -a` sends it, and reads nothing back.
@@ -24,14 +24,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from hotdesk.snapshots import snapshot, transfer
+from hotdesk.snapshots import kept, snapshot, transfer
 from tests import far_rig, wan
 
 _FAR = """
 import sys
 from pathlib import Path
-from hotdesk.snapshots import transfer
-sys.exit(transfer.serve(lambda line: transfer.{0}(line, Path({1!r}), Path({2!r})), *transfer.standard()))
+import hotdesk.providers.local.served  # as there
+from hotdesk.snapshots import kept, transfer
+sys.exit(transfer.serve(lambda line: {0}(line, *map(Path, {1!r})), *transfer.standard()))
 """
 
 
@@ -53,7 +54,8 @@ def tree(folder: Path, files: int, mib: int, dice: random.Random) -> list[Path]:
 
 def far(code: str, near: object) -> tuple[transfer.Line, int]:
     """Run one end in a process and `near` here; the line, and the process's peak memory in bytes."""
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    argv, heap = [sys.executable, "-c", code], {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    process = subprocess.Popen(argv, env=heap, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin
     assert process.stdout
     line = transfer.Line(process.stdout, process.stdin)  # type: ignore[arg-type]
@@ -98,18 +100,21 @@ def main() -> None:
 
         def report(what: str, line: transfer.Line, memory: int, theirs: int) -> None:
             ours = line.sent + line.received
-            print(f"{what:28} {ours / 1e6:9.1f} MB  {memory / 1e6:6.1f} MB  rsync {theirs / 1e6:9.1f} MB  "
-                  f"{ours / max(1, theirs):.2f}x")  # fmt: skip
+            beside = f"rsync {theirs / 1e6:9.1f} MB  {ours / theirs:.2f}x" if theirs else ""
+            print(f"{what:28} {ours / 1e6:9.1f} MB  {memory / 1e6:6.1f} MB  {beside}")
 
-        give = _FAR.format("give", str(disk), str(notes))
+        give = _FAR.format("transfer.give", [str(disk), str(notes)])
         line, memory = far(give, lambda end: transfer.pull(end, store, top / "1.manifest"))
         report("captured there, first", line, memory, rsync(disk, top / "copy"))
+        keep = _FAR.format("kept.keep", [str(disk), str(top / "stays"), str(top / "stays.manifest")])
+        line, memory = far(keep, lambda end: kept.kept(end, top / "0.manifest", lambda share, words: None))
+        report("captured there, stays there", line, memory, 0)
         for path in dice.sample(files, len(files) // 100):
             path.write_bytes(dice.randbytes(path.stat().st_size))
         line, memory = far(give, lambda end: transfer.pull(end, store, top / "2.manifest"))
         theirs = rsync(disk, top / "copy")
         report("captured there, 1 % changed", line, memory, theirs)
-        take = _FAR.format("take", str(other), str(top / "there.manifest"))
+        take = _FAR.format("transfer.take", [str(other), str(top / "there.manifest")])
         line, memory = far(take, lambda end: transfer.push(end, store, top / "1.manifest"))
         report("sent there, first", line, memory, rsync(disk, top / "copy2"))
         line, memory = far(take, lambda end: transfer.push(end, store, top / "2.manifest"))

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from hotdesk.core import clouds
 from hotdesk.core.clouds import Cloud as Known
 from hotdesk.core.model import Bound, Desk, Goal, Image, Instance, Phase, Survey, Want
-from hotdesk.core.steps import Ask, Bring, Fetch, Moving, Wait
+from hotdesk.core.steps import Ask, Bring, Fetch, Moving, Prove, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.services.images import _of as images_of
 from hotdesk.services.orphans import things
 from hotdesk.state.store import Store
-from tests.laptop import CrashAt, Laptop
+from tests.laptop import CrashAt, Laptop, until
 from tests.sim import Cloud, Faults, offers
 from tests.truth import Thing
 
@@ -241,3 +241,48 @@ def test_what_is_kept_has_its_time_and_goes_when_that_is_over() -> None:
     traveller.moves(name, "home")
     assert over() == [], "it is on its way back"
     assert far.machines(name)
+
+
+@pytest.mark.parametrize("to", ["far", "home"])
+def test_a_target_that_dies_after_its_proof_costs_no_work(to: str) -> None:
+    """Before the old place is released, it holds all the work; the next command goes on from there, and
+    there is one machine of the desk at most, at every moment."""
+    traveller = Traveller(CrashAt(), seed=5)
+    name, places = "blue", {"home": traveller.home, "far": traveller.far}
+    target, (old,) = places[to], places[to].others
+    traveller.want(name, Goal.RUNNING, HERE, provider="home")
+    assert traveller.settle(name) is None
+    traveller.work_at(name, traveller.home)
+    if old is traveller.far:
+        traveller.moves(name, "far")
+        assert traveller.settle(name) is None
+        traveller.work_at(name, old)
+    work = set(traveller.acknowledged(name))
+    assert work
+    traveller.moves(name, to)
+    while not target.machines(name):  # a desk that leaves a cloud is proven there, too, to be fetched
+        until(traveller, Prove)
+    [machine] = target.machines(name)
+    assert work <= machine.work
+    target.console_delete(machine.value.id)
+    traveller.clock.sleep(600.0)
+
+    def running() -> list[Thing]:
+        every = [t for p in places.values() for t in p.machines(name)]
+        return [t for t in every if t.value.phase is not Phase.STOPPED]
+
+    asks, place = [], to
+    while (ask := traveller.settle(name)) is not None:
+        asks.append(ask)
+        assert len(asks) < 3, asks
+        assert running() == [], "it asks before it goes on"
+        if "--fresh" in ask.fix:
+            assert "from before that" in ask.why, "it never offers an empty desk"
+            traveller.want(name, Goal.RUNNING, fresh=True)
+        else:
+            place = ask.fix.split("--provider ")[1].split()[0]
+            traveller.moves(name, place)
+    assert place == "home", "its last image is there"
+    assert asks, "work at the target since its proof would be missing: that is asked"
+    [machine] = running()
+    assert work <= machine.work, f"{sorted(work - machine.work)} is lost"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.lifecycle.descent import holds, holds_proven
 from hotdesk.core.lifecycle.history import Past
@@ -165,10 +166,15 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     )
     if kept := [t.id for t in seen.leftovers if last_copy(t, seen)]:
         why = f"{why} What is left may hold it, and is billed: {', '.join(kept)}."
+    fix = f"hotdesk up {desk.name} --fresh   # continue from {'that image' if older else 'an empty desk'}"
+    if older is None and desk.former:  # it came from elsewhere, and the last place keeps what it held there
+        place = desk.former[-1].provider
+        why = f"{why} What it held before it came here is kept at {cloud(place).label}."
+        fix = f"hotdesk move {desk.name} --provider {place}   # and continue from what is kept there"
     return Ask(
         what=f"The latest work on {desk.name} is missing: {machine} is gone, and so is its disk.",
         why=why,
-        fix=f"hotdesk up {desk.name} --fresh   # continue from {'that image' if older else 'an empty desk'}",
+        fix=fix,
         unsure=True,
     )
 
