@@ -209,4 +209,4 @@ def test_a_day(say: Callable[..., str], clouds: tuple[FakeEc2, FakeEcs], far: Fa
     assert cost() >= at_aliyun > at_aws > 0
     say("down", "blue", "--yes")
     assert paid(aws) == {}
-    assert not Path(far.address["folder"]).exists()
+    assert not [*Path(far.address["folder"]).glob("of-*/local/disks/*")], "nothing of the desk is there"
