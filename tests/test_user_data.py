@@ -796,3 +796,36 @@ answer = outer([1, 2], scale=10), found, Kept().grown(by=2)
     assert "result" not in lean
     assert "longest" not in lean
     assert "nonlocal total" in lean
+
+
+def test_names_that_nobody_else_knows_are_shortened_and_the_others_are_not() -> None:
+    program = """
+import collections
+_PLACES = collections.namedtuple('_PLACES', 'near far')
+_count = 0
+class _Shop:
+    def __init__(self, _given):
+        self._stock = _given
+        self._asked_for = 0
+    def _sell(self, thing):
+        self._asked_for += 1
+        return self._stock._replace(near=thing), getattr(self, '_hidden_one')
+    def _hidden_one(self):
+        pass
+def _bump():
+    global _count
+    _count += 1
+def main():
+    _bump()
+    shop = _Shop(_given=_PLACES(1, 2))
+    sold, found = shop._sell(3)
+    return sold.near, sold._fields, found.__name__, shop._asked_for, _count
+"""
+    lean = one_file._lean(program)
+    whole: dict[str, Any] = {}
+    short: dict[str, Any] = {}
+    exec(program, whole)
+    exec(lean, short)
+    assert short["main"]() == whole["main"]() == (3, ("near", "far"), "_hidden_one", 1, 1)
+    assert not re.search(r"_Shop|_sell|_stock|_asked_for|_bump", lean)
+    assert all(name in lean for name in ("_count", "_given", "_hidden_one", "_replace", "_fields"))

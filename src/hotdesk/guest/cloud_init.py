@@ -156,7 +156,7 @@ WantedBy=multi-user.target
 #: the end of cloud-init, Jupyter and "up" wait for that, and an installation takes minutes.
 DRIVER_UNIT = """\
 [Unit]
-Description=hotdesk: installs the NVIDIA driver where there is such a device and no driver
+Description=hotdesk: installs a missing NVIDIA driver
 Wants=network-online.target
 After=network-online.target
 
@@ -171,7 +171,7 @@ WantedBy=multi-user.target
 
 WARM_UNIT = """\
 [Unit]
-Description=hotdesk: reads what was used last, which a disk from a snapshot fetches at its first use
+Description=hotdesk: reads ahead what was used last
 
 [Service]
 Type=exec
@@ -182,7 +182,7 @@ IOSchedulingClass=idle
 
 AGENT_UNIT = """\
 [Unit]
-Description=hotdesk agent: handles interruption notices; records a file manifest at shutdown
+Description=hotdesk: notices from the cloud; a file manifest at shutdown
 After=network.target
 
 [Service]

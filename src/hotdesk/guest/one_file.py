@@ -29,6 +29,7 @@ def _lean(source: str) -> str:
         tree.body[0] = ast.Expr(ast.Constant("\n".join(usage or said.splitlines()[:1])))
     tree = _Lean(frozenset(map(ast.unparse, tree.body))).visit(tree)
     _shorten_locals(tree)
+    _shorten_private(tree)
     text = ast.unparse(ast.fix_missing_locations(tree))
     text = re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), re.sub(r"\n{2,}", "\n", text))
     return f"#!/usr/bin/env python3\n{text}\n"
@@ -88,6 +89,39 @@ def _shorten_locals(tree: ast.Module) -> None:
         short = dict(zip((name for name in stored if len(name) > 1), free, strict=False))
         for name in names:
             name.id = short.get(name.id, name.id)
+
+
+def _shorten_private(tree: ast.Module) -> None:
+    """Rename what the file defines with an underscore in front, as module or class: nobody else names it.
+
+    A name that is also a parameter, a keyword, part of a string, or declared `global` stays.
+    """
+    nodes = list(ast.walk(tree))
+    made = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    defined = {node.name for node in made}
+    defined |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    defined |= {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+    kept = {*(node.id for node in names), *(node.attr for node in attributes)} - defined
+    texts = ""
+    for node in nodes:
+        match node:
+            case ast.arg(arg=name) | ast.keyword(arg=str(name)):
+                kept.add(name)
+            case ast.Global(names=several) | ast.Nonlocal(names=several):
+                kept.update(several)
+            case ast.Constant(value=str(text)):
+                texts += f" {text}"
+    private = [name for name in sorted(defined - kept) if re.fullmatch(r"_[a-z]\w+", name, re.IGNORECASE)]
+    free = (f"_{letter}" for letter in ascii_letters if f"_{letter}" not in defined | kept)
+    short = dict(zip((name for name in private if name not in texts), free, strict=False))
+    for node in names:
+        node.id = short.get(node.id, node.id)
+    for node in attributes:
+        node.attr = short.get(node.attr, node.attr)
+    for node in made:
+        node.name = short.get(node.name, node.name)
 
 
 def _functions(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef]:
