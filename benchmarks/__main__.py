@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -111,8 +112,19 @@ def rate(run: Run) -> dict[str, Any]:
     return sweep.rates(run.scratch, 2000, run.runs)
 
 
+def page(run: Run) -> dict[str, Any]:
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        raise Lacking("Chromium is not installed")
+    file = run.scratch / "page.json"
+    argv = [sys.executable, "-m", "benchmarks.page", "--visits", str(run.runs), "--json", str(file)]
+    subprocess.run(argv, cwd=HERE, check=True)
+    told: dict[str, Any] = json.loads(file.read_text())
+    return told
+
+
 PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
-    part.__name__: part for part in (installed, commands, calls, offers, files, policies, predictions, rate)
+    part.__name__: part
+    for part in (installed, commands, calls, offers, files, policies, predictions, rate, page)
 }
 
 

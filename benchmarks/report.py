@@ -23,6 +23,18 @@ STEPS = (
     ("start", "as at the launch"),
     ("down", "hotdesk: nothing is left that costs money; the others: the machine is gone"),
 )
+#: What is shown of the page, with its unit and aim.
+PAGE = (
+    ("first contentful paint", "ms", 300),
+    ("usable, 50 desks", "ms", 600),
+    ("work until then", "ms", 0),
+    ("60,000 offers: a filter painted", "ms", 100),
+    ("work of a filter", "ms", 0),
+    ("scrolling as by a wheel, with live changes", "frames/s", 50),
+    ("memory of the server, six windows", "MB", 60),
+    ("a change of a desk, on the wire", "bytes", 1000),
+    ("what a browser loads, gzipped", "kB", 150),
+)
 Found = Mapping[str, Any]
 Compared = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -190,6 +202,19 @@ def _rate(found: Found) -> Iterator[str]:
     yield from _prose(f"The sweep's driver takes {share:.1%} of a processor.")
 
 
+def _look(told: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    yield from _prose(
+        """`hotdesk web` in Chromium: 50 desks, 1,000 jobs, 60,000 offers and changes every second. Work is
+        processor time of the page's main thread, which depends least on what else the computer does."""
+    )
+    rows = [
+        (name, f"{statistics.median(v):,.0f} ({min(v):,.0f}–{max(v):,.0f}) {unit}", f"{aim:g}" if aim else "")
+        for name, unit, aim in PAGE
+        if (v := told.get(name))
+    ]
+    yield from _table(("", "measured", "aim"), rows)
+
+
 def _compared(rows: Compared, form: str, ours: str = "hotdesk") -> Iterator[str]:
     """Medians, least and most, and each rival's multiple of hotdesk's."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -227,6 +252,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Any], Iterator[str]]]] = {
     "policies": ("What a deadline costs on spot", _policies),
     "predictions": ("How well a GPU is chosen", _predictions),
     "rate": ("How fast a sweep's tasks run", _rate),
+    "page": ("The page in a browser", _look),
 }
 
 if __name__ == "__main__":
