@@ -110,28 +110,35 @@ class Begun:
         self, request: list[Any], files: Sequence[int], stdout: int, stdin: TextIO | None = None
     ) -> None:
         body = json.dumps(request).encode()
-        self._line = socket.socket(socket.AF_UNIX)
-        self._line.connect(_server())
-        socket.send_fds(self._line, [len(body).to_bytes(4, "big")], files)
-        for file in files:
-            if file > 2:
-                os.close(file)
-        self._line.sendall(body)
-        self.stdin, self.stdout = stdin, os.fdopen(stdout)
-        self.pid = int.from_bytes(_exactly(self._line, 4), "big")
-        self.returncode: int | None = None
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(_server())
+            socket.send_fds(line, [len(body).to_bytes(4, "big")], files)
+            for file in files:
+                if file > 2:
+                    os.close(file)
+            line.sendall(body)
+            self.stdin, self.stdout = stdin, os.fdopen(stdout)
+            self.pid = int.from_bytes(_exactly(line, 4), "big")
+            self.returncode: int | None = None
+            self._line = line.detach()  # a number: a test may forget the process, and nobody is warned of it
+
+    def __del__(self) -> None:
+        if "_line" in vars(self) and self.returncode is None:
+            os.close(self._line)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            self._line.settimeout(timeout)
-            try:
-                self.returncode = int.from_bytes(_exactly(self._line, 4), "big", signed=True)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired("hotdesk", timeout or 0.0) from None
-            self._line.close()
+            ended = select.poll()
+            ended.register(self._line, select.POLLIN)
+            if not ended.poll(None if timeout is None else 1000 * timeout):
+                raise subprocess.TimeoutExpired("hotdesk", timeout or 0.0)
+            with socket.socket(fileno=os.dup(self._line)) as line:
+                code = int.from_bytes(_exactly(line, 4), "big", signed=True)
+            os.close(self._line)
+            self.returncode = code
         return self.returncode
 
     def poll(self) -> int | None:

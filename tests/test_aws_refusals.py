@@ -166,7 +166,7 @@ def test_a_cloud_that_is_too_busy_for_a_step_is_waited_for(
     assert mine.do(Goal.RUNNING) is None
     assert mine.do(Goal.PARKED) is None
     assert mine.do(Goal.GONE) is None
-    assert mine.time.now() - before > 30.0
+    assert mine.time.now() - before > 20.0
     assert fake.get("rules")[0]["hits"] == 8
 
 
