@@ -52,7 +52,7 @@ def test_the_server_is_killed_while_it_parks(hotdesk: Command, chrome: Browser, 
             page.wait_for_selector("text=open the address that it printed", timeout=LATE)
             page.goto(again.link)
             page.wait_for_selector(
-                ".notice:has-text('It was to be parked') code:text-is('hotdesk watch blue')"
+                ".notice:has-text('It was to be parked') code:text-is('hotdesk watch blue')", timeout=LATE
             )
             assert hotdesk("watch", "--once", "blue").returncode == 0
             card(page, "blue", "parked")
