@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk.api import Hotdesk
 from hotdesk.connect import second_place
 from hotdesk.core.errors import NeedsDecision, NotAllowed, Unknown, Unreachable, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
+from hotdesk.providers.local import records
 from hotdesk.providers.local.provider import Local
 from hotdesk.services import images
 from hotdesk.snapshots.pack_file import Pack
@@ -126,7 +128,14 @@ def test_what_images_share_is_listed_for_each(mine: Computer, disk: Path) -> Non
     [row] = mine.desks.images("blue")["images"]
     assert row["shared_bytes"] == 300_000, "also with desks that are not listed"
     assert row["age_seconds"] is not None
-    mine.local.images.folders.manifest(blue).write_bytes(b"nonsense")
+    folders = mine.local.images.folders
+    picture = records.read(folders.image(blue), records.Picture)
+    assert picture is not None
+    records.write(folders.image(blue), replace(picture, at="gpu1"))  # its content is elsewhere
+    shares = mine.local.shared([blue, *(row["id"] for row in rows if row["desk"] == "red")])
+    assert [*shares.values()] == [0], "it is no image of this computer's store"
+    records.write(folders.image(blue), picture)
+    folders.manifest(blue).write_bytes(b"nonsense")
     rows = mine.desks.images()["images"]
     assert {one["desk"]: one["shared_bytes"] for one in rows} == {"blue": None, "red": 0, "green": 0}
 

@@ -229,8 +229,7 @@ class Images:
         """What is damaged in each image, "" where nothing is; see `core.ports.Copier`."""
         from hotdesk.snapshots import snapshot
 
-        image_ids = [id_ for id_ in image_ids if not ((known := self.picture(id_)) and known.at)]
-        if not image_ids:
+        if not (image_ids := self._here(image_ids)):
             return {}
         with locked(self.folders.root / "store.lock", shared=True):
             found = snapshot.damages(
@@ -238,11 +237,15 @@ class Images:
             )
         return dict(zip(image_ids, found, strict=True))
 
+    def _here(self, image_ids: Sequence[str]) -> list[str]:
+        """Those whose content is in the store of this computer."""
+        return [id_ for id_ in image_ids if not ((known := self.picture(id_)) and known.at)]
+
     def shared(self, image_ids: Sequence[str]) -> dict[str, int | None]:
         """How many bytes of each image others of these hold too; see `core.ports.Copier`."""
         from hotdesk.snapshots import snapshot
 
-        if not image_ids:
+        if not (image_ids := self._here(image_ids)):
             return {}
         with locked(self.folders.root / "store.lock", shared=True):
             found = snapshot.shared([self.folders.manifest(id_) for id_ in image_ids], self.folders.store)
