@@ -15,15 +15,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.guest import mounts
 from hotdesk.snapshots import snapshot
 from hotdesk.snapshots.cache import notes_of
 from hotdesk.snapshots.capture import Captured, Progress, capture_into
 from hotdesk.snapshots.chunk_store import opened
-from hotdesk.snapshots.transfer import Line, _decoded, _manifest, packed_to_go, tell_captured
+from hotdesk.snapshots.transfer import Line, _decoded, _manifest, packed_to_go, tell_captured, telling
 from hotdesk.system import write_atomically
 
 _SPARE_BYTES = 64 << 20
@@ -42,7 +40,7 @@ def keep(line: Line, disk: Path, store: Path, manifest: Path, previous: Path | N
             f"an image of it may need {size / 2**20:,.0f} MiB there, and {free / 2**20:,.0f} are free",
         )
     with opened(store) as chunks, notes_of(store, disk) as notes:
-        tell = _telling(line)
+        tell = telling(line)
         found, captured = capture_into(disk, chunks, notes, previous=previous, progress=tell, sparing=True)
         data = packed_to_go(found)
         write_atomically(manifest, data, durable=True)
@@ -65,7 +63,7 @@ def check(line: Line, store: Path, manifest: Path) -> None:
     _, data = line.receive(b"M")
     if manifest.read_bytes() != data:
         raise Refused(Kind.CORRUPT, f"{manifest.stem} has another list of files there than here")
-    snapshot.verify(manifest, store, progress=_telling(line))
+    snapshot.verify(manifest, store, progress=telling(line))
     line.send(b"D")
 
 
@@ -87,10 +85,3 @@ def _blocks(disk: Path) -> Iterator[int]:
                     if seen.st_dev not in away:
                         yield seen.st_blocks
                         todo += [name.path] if name.is_dir(follow_symlinks=False) else []
-
-
-def _telling(line: Line) -> Progress:
-    def tell(share: float, what: str) -> None:
-        line.send(b"P", msgspec.msgpack.encode((share, what)))
-
-    return tell

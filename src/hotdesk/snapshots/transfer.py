@@ -163,13 +163,18 @@ def give(line: Line, disk: Path, notes: Path) -> None:
     _private(notes / "disks")
     with notes_of(notes, disk) as mine:
         sink = _There(line, notes, known)
-
-        def report(share: float, what: str) -> None:
-            line.send(b"P", msgspec.msgpack.encode((share, what)))
-
-        manifest, captured = capture_into(disk, sink, mine, progress=report, sparing=True)
+        manifest, captured = capture_into(disk, sink, mine, progress=telling(line), sparing=True)
     sink.forget()
     tell_captured(line, captured, packed_to_go(manifest))
+
+
+def telling(line: Line) -> Progress:
+    """Progress that is sent to the other end."""
+
+    def tell(share: float, what: str) -> None:
+        line.send(b"P", msgspec.msgpack.encode((share, what)))
+
+    return tell
 
 
 def tell_captured(line: Line, captured: Captured, data: bytes) -> None:

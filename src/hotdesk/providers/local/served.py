@@ -18,8 +18,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -183,39 +184,38 @@ def give(state: Path, desk: str) -> None:
     sys.exit(transfer.serve(send, *transfer.standard()))
 
 
+def _with_store(folders: Folders, work: Callable[[transfer.Line], object]) -> NoReturn:
+    """Serve one carriage, during which nothing of the store here is deleted."""
+
+    def serve(line: transfer.Line) -> None:
+        with locked(folders.root / "store.lock", shared=True):
+            work(line)
+
+    sys.exit(transfer.serve(serve, *transfer.standard()))
+
+
 def keep(state: Path, desk: str, image: str) -> None:
     """Take an image of a desk's disk into the store here, where it stays."""
     local = Local(state, lambda desk: _keys(state, desk))
     local.folders.make()
 
     def take_it(line: transfer.Line) -> None:
-        with locked(local.folders.root / "store.lock", shared=True):
-            disk = _at_rest(state, local, desk)
-            kept.keep(line, disk, local.folders.store, local.folders.manifest(image))
+        disk = _at_rest(state, local, desk)
+        kept.keep(line, disk, local.folders.store, local.folders.manifest(image))
 
-    sys.exit(transfer.serve(take_it, *transfer.standard()))
+    _with_store(local.folders, take_it)
 
 
 def check(state: Path, image: str) -> None:
     """Read an image in the store here back."""
     folders = Folders.of(state)
-
-    def read(line: transfer.Line) -> None:
-        with locked(folders.root / "store.lock", shared=True):
-            kept.check(line, folders.store, folders.manifest(image))
-
-    sys.exit(transfer.serve(read, *transfer.standard()))
+    _with_store(folders, lambda line: kept.check(line, folders.store, folders.manifest(image)))
 
 
 def push(state: Path, image: str) -> None:
     """Send an image in the store here to the other computer."""
     folders = Folders.of(state)
-
-    def send(line: transfer.Line) -> None:
-        with locked(folders.root / "store.lock", shared=True):
-            transfer.push(line, folders.store, folders.manifest(image))
-
-    sys.exit(transfer.serve(send, *transfer.standard()))
+    _with_store(folders, lambda line: transfer.push(line, folders.store, folders.manifest(image)))
 
 
 def across(state: Path, image: str, ssh: str, host: str) -> int:
@@ -261,11 +261,8 @@ def take(state: Path, image: str) -> None:
     local = Local(state, lambda desk: _keys(state, desk))
     local.folders.make()
 
-    def receive(line: transfer.Line) -> None:
-        with locked(local.folders.root / "store.lock", shared=True):
-            transfer.take(line, local.folders.store, local.folders.manifest(image))
-
-    sys.exit(transfer.serve(receive, *transfer.standard()))
+    folders = local.folders
+    _with_store(folders, lambda line: transfer.take(line, folders.store, folders.manifest(image)))
 
 
 def _keys(state: Path, desk: str) -> Keys:

@@ -17,10 +17,8 @@ from hotdesk.providers.local.runtime import spawn
 from hotdesk.providers.local.runtime.imager import Baker
 from hotdesk.providers.local.served import Order
 from hotdesk.providers.ssh import elsewhere, records
-from hotdesk.providers.ssh.hosts import Hosts
 from hotdesk.providers.ssh.line import Far, Nothing
 from hotdesk.providers.ssh.patience import patiently
-from hotdesk.providers.ssh.settings import Settings
 from hotdesk.snapshots import transfer
 from hotdesk.snapshots.capture import Captured
 
@@ -44,7 +42,7 @@ class Taker(Baker):
             if not folder.has("there") or not self._prepared(name, source):
                 self.take_unused(placed.order.image_id, manifest)
                 return
-        far = self._far(name)
+        far = elsewhere.far(self.state, name)
         if self.picture.order.there and self._kept(far, manifest):
             return
         received = 0.0
@@ -59,15 +57,7 @@ class Taker(Baker):
 
         taken = patiently(pull, spawn.say, lambda: received)
         spawn.say(f"{received:.0f} bytes received")
-        self.tell(
-            phase=here.Taking.BAKED,
-            progress=None,
-            reason="",
-            size_bytes=taken.bytes,
-            stored_bytes=taken.stored_bytes,
-            note=taken.note,
-            carried=True,
-        )
+        self.baked(taken, carried=True)
 
     def _kept(self, far: Far, manifest: Path) -> bool:
         """Whether it could be taken into the store at its machine."""
@@ -80,16 +70,7 @@ class Taker(Baker):
                 raise
             spawn.say(f"it cannot stay at {far.name}: {no.message}")
             return False
-        self.tell(
-            phase=here.Taking.BAKED,
-            progress=None,
-            reason="",
-            size_bytes=taken.bytes,
-            stored_bytes=taken.stored_bytes,
-            note=taken.note,
-            carried=True,
-            at=far.name,
-        )
+        self.baked(taken, carried=True, at=far.name)
         return True
 
     def verify(self) -> None:
@@ -99,13 +80,11 @@ class Taker(Baker):
         elsewhere.verify(self.state, self.id, self.report)
         self.tell(phase=here.Taking.BAKED, verified=True, progress=None, reason="")
 
-    def _far(self, name: str) -> Far:
-        hosts = Hosts(self.state, Settings())
-        return Far(hosts, name, hosts.find(name))
-
     def _prepared(self, name: str, source: str) -> bool:
         try:
-            return patiently(lambda: self._far(name).call("source", Order(id=source)), spawn.say).prepared
+            return patiently(
+                lambda: elsewhere.far(self.state, name).call("source", Order(id=source)), spawn.say
+            ).prepared
         except Nothing:
             return False
 

@@ -84,6 +84,10 @@ class Baker:
         )
         if machine is not None and not is_disk(disk):  # or it went while it was read
             raise Refused(Kind.NOT_READY, f"{disk} is no longer the disk of {source}")
+        self.baked(taken)
+
+    def baked(self, taken: snapshot.Captured, **more: Any) -> None:
+        """Write down that the content is captured, and not yet verified."""
         self.tell(
             phase=records.Taking.BAKED,
             progress=None,
@@ -91,6 +95,7 @@ class Baker:
             size_bytes=taken.bytes,
             stored_bytes=taken.stored_bytes,
             note=taken.note,
+            **more,
         )
 
     def _end_strays(self) -> None:
