@@ -16,7 +16,7 @@ from typing import Any
 
 import hotdesk
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.fleet import FleetOrder, FleetReply, Hold, Launched, Shortage
+from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import side_by_side
@@ -26,7 +26,8 @@ from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.cloud import price, vocabulary
 from hotdesk.providers.cloud.caller import Computer
-from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.holds import TaggedHolds
+from hotdesk.providers.cloud.ids import qualified
 from hotdesk.providers.cloud.kept import HOUR
 from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE
 
@@ -256,30 +257,21 @@ def renew(account: Account, region: str, ids: Collection[str], seconds: float) -
 
 
 @dataclass(frozen=True)
-class Holds:
-    """See core/fleet.py. `row`: a machine as ECS described it last."""
-
+class Holds(TaggedHolds):
     account: Account
-    row: Callable[[str], Mapping[str, Any]]
 
-    def tags(self, machine_id: str) -> Mapping[str, str]:
-        return tags.read(self.row(machine_id).get("Tags"))
-
-    def of_image(self, fleet: str, image_id: str) -> Hold:
-        region, bare = split(image_id)
-        told = self.account.ask(region, "DescribeImages", ImageId=bare, ImageOwnerAlias="self")
+    def image_tags(self, region: str, image: str) -> Mapping[str, str] | None:
+        told = self.account.ask(region, "DescribeImages", ImageId=image, ImageOwnerAlias="self")
         found = told["Images"]["Image"]
-        if not found:
-            raise Refused(Kind.BAD_REQUEST, f"The image {bare} is gone.")
-        return Hold.read(tags.read(found[0].get("Tags")).get(vocabulary.held(fleet), ""))
+        return tags.read(found[0].get("Tags")) if found else None
 
-    def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
-        region, bare = split(image_id)
-        self._tag(region, "image", [bare], vocabulary.held(fleet), hold)
-        ids = sorted(split(id_)[1] for id_ in machine_ids)
+    def tag_image(self, region: str, image: str, key: str, value: str) -> None:
+        self._tag(region, "image", [image], key, value)
+
+    def tag_machines(self, region: str, ids: Sequence[str], key: str, value: str) -> None:
         for at in range(0, len(ids), _TAGGED_MOST):
-            self._tag(region, "instance", ids[at : at + _TAGGED_MOST], "held", hold)
+            self._tag(region, "instance", ids[at : at + _TAGGED_MOST], key, value)
 
-    def _tag(self, region: str, kind: str, ids: Sequence[str], key: str, hold: Hold) -> None:
-        pair = [{"Key": f"{vocabulary.MARK}:{key}", "Value": str(hold)}]
+    def _tag(self, region: str, kind: str, ids: Sequence[str], key: str, value: str) -> None:
+        pair = [{"Key": key, "Value": value}]
         self.account.tell(region, "TagResources", ResourceType=kind, ResourceId=list(ids), Tag=pair)

@@ -110,7 +110,9 @@ class Aliyun:
         self._admitted: dict[str, float] = {}  # regions that admit this computer, and since when
         self._machines: dict[str, inventory.Raw] = {}  # by id, as last surveyed
         self._images: dict[str, inventory.Raw] = {}  # likewise
-        self.holds = fleets.Holds(self.account, lambda id_: self._machines.get(id_, {}))
+        self.holds = fleets.Holds(
+            lambda id_: tags.read(self._machines.get(id_, {}).get("Tags")), self.account
+        )
         self._me = ""
 
     # ---- looking -------------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hotdesk
 from hotdesk.core.errors import Failing, Kind, Refused
-from hotdesk.core.fleet import FleetOrder, FleetReply, Hold, Launched, Shortage
+from hotdesk.core.fleet import FleetOrder, FleetReply, Launched, Shortage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
@@ -27,7 +27,8 @@ from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import CODES, GONE, answers, code
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.caller import Computer
-from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.holds import TaggedHolds
+from hotdesk.providers.cloud.ids import qualified
 from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE, kind_of
 
 #: Machines that may be launched at once in a region, and how many more each second: the bucket of
@@ -285,42 +286,29 @@ def clear(account: Account, fleet: str, region: str) -> None:
 
 
 @dataclass(frozen=True)
-class Holds:
-    """See core/fleet.py. `row`: a machine as EC2 described it last."""
-
+class Holds(TaggedHolds):
     account: Account
-    row: Callable[[str], Mapping[str, Any]]
 
-    def tags(self, machine_id: str) -> Mapping[str, str]:
-        return tags.read(self.row(machine_id).get("Tags"))
-
-    def of_image(self, fleet: str, image_id: str) -> Hold:
-        region, bare = split(image_id)
+    def image_tags(self, region: str, image: str) -> Mapping[str, str] | None:
         with answers():
-            told = self.account.ec2(region).describe_images(ImageIds=[bare])
-        if not told["Images"]:
-            raise Refused(Kind.BAD_REQUEST, f"The image {bare} is gone.")
-        return Hold.read(tags.read(told["Images"][0].get("Tags")).get(vocabulary.held(fleet), ""))
+            told = self.account.ec2(region).describe_images(ImageIds=[image])
+        return tags.read(told["Images"][0].get("Tags")) if told["Images"] else None
 
-    def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
-        region, bare = split(image_id)
-        ec2 = self.account.ec2_once(region)
+    def tag_image(self, region: str, image: str, key: str, value: str) -> None:
         with answers():
-            ec2.create_tags(Resources=[bare], Tags=_pair(vocabulary.held(fleet), hold))
-        ids = sorted(split(id_)[1] for id_ in machine_ids)
-        while ids:
-            part, ids = ids[:PAGE], ids[PAGE:]  # (EC2 API reference, CreateTags: up to 1,000 resources)
+            self.account.ec2_once(region).create_tags(Resources=[image], Tags=[{"Key": key, "Value": value}])
+
+    def tag_machines(self, region: str, ids: Sequence[str], key: str, value: str) -> None:
+        ec2, left = self.account.ec2_once(region), [*ids]
+        while left:
+            part, left = left[:PAGE], left[PAGE:]  # (EC2 API reference, CreateTags: up to 1,000 resources)
             try:
                 with answers():
-                    ec2.create_tags(Resources=part, Tags=_pair("held", hold))
+                    ec2.create_tags(Resources=part, Tags=[{"Key": key, "Value": value}])
             except Refused as no:
                 if code(no.__cause__ or no) != "InvalidInstanceID.NotFound":
                     raise
                 unknown = {*re.findall(r"i-[0-9a-f]+", no.message)} & {*part}
                 if not unknown:
                     raise
-                ids = [*(id_ for id_ in part if id_ not in unknown), *ids]
-
-
-def _pair(key: str, hold: Hold) -> list[dict[str, str]]:
-    return [{"Key": f"{vocabulary.MARK}:{key}", "Value": str(hold)}]
+                left = [*(id_ for id_ in part if id_ not in unknown), *left]

@@ -110,7 +110,9 @@ class Aws:
         self._parts: dict[str, list[str]] = {}  # snapshots by id of image, as last surveyed
         self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
         self._templates: dict[str, str] = {}  # launch templates by fleet
-        self.holds = fleets.Holds(self.account, lambda id_: self._machines.get(id_, {}))
+        self.holds = fleets.Holds(
+            lambda id_: tags.read(self._machines.get(id_, {}).get("Tags")), self.account
+        )
         self._with: dict[str, tuple[str, ...]] = {}  # other parts of a disk or a pending image
 
     # ---- looking -------------------------------------------------------------------------------------
