@@ -3,12 +3,12 @@
     python -m benchmarks [PART …] [--runs 3] [--environments FOLDER] [--traces FOLDER]
 
 Parts, in this order: installed, commands, calls, offers, files, policies, predictions, rate, page.
-Without any, all of them. What is measured is kept in benchmarks/results, a file for each part, and
-docs/benchmarks.md is written anew from these files. The peers are installed from the package index into
-environments of their own, without pip's cache: some minutes for each. `--environments` keeps them for the
-next run. `calls` logs in to machines at port 22 and so needs root; `policies` needs the public traces
-(see benchmarks/spot.py); `files` asks restic too, where it is installed; `page` needs Chromium. A part
-that cannot run here is left out, and that is said.
+Without any, all of them. Each part keeps its figures in a file of benchmarks/results, and at the end
+docs/benchmarks.md is rendered from these files. The peers are installed from the package index, each into
+an environment of its own and without pip's cache: some minutes for each. `--environments` keeps them for
+the next run. `calls` logs in to machines at port 22 and so needs root; `policies` needs the public traces
+(see benchmarks/spot.py); `files` includes restic where it is installed; `page` needs Chromium. A part that
+cannot run is skipped, with a message that says why.
 """
 
 from __future__ import annotations

@@ -70,6 +70,21 @@ FILTER = """async (text) => {
 }"""
 
 
+@contextlib.contextmanager
+def made_state() -> Iterator[Path]:
+    """A state folder with desks, jobs and offers, and an environment in which hotdesk uses it."""
+    with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
+        state = Path(folder) / "state"
+        os.environ |= {
+            "HOTDESK_STATE": str(state),
+            "HOTDESK_OFFLINE": "1",
+            "HOTDESK_STARTS": "1",
+            "HOME": folder,
+        }
+        made(state)
+        yield state
+
+
 def made(state: Path) -> None:
     weeks(state, jobs=1000, desks=50)
     now = SystemClock().now()
@@ -132,15 +147,7 @@ def main() -> None:
 
 
 def made_and_measured(told: Told, visits: int, beside: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
-        state = Path(folder) / "state"
-        os.environ |= {
-            "HOTDESK_STATE": str(state),
-            "HOTDESK_OFFLINE": "1",
-            "HOTDESK_STARTS": "1",
-            "HOME": folder,
-        }
-        made(state)
+    with made_state() as state:
         began = time.perf_counter()
         web = Web()
         told.one("it answers after", (time.perf_counter() - began) * 1000)

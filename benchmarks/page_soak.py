@@ -16,14 +16,13 @@ import itertools
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.page import FILTER, beside, made, memory
+from benchmarks.page import FILTER, beside, made_state, memory
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import Done, Prove
 from hotdesk.state.store import Store
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 USED_EVERY = 6.0  # seconds
 QUARTERS = 4
-#: Makes the page believe that nobody sees it, and that somebody does again.
+#: Hides the page from its own view, as when its window is covered, or shows it again.
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
   document.dispatchEvent(new Event("visibilitychange"));
@@ -55,19 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="hotdesk-soak-") as folder:
-        state = Path(folder) / "state"
-        os.environ |= {
-            "HOTDESK_STATE": str(state),
-            "HOTDESK_OFFLINE": "1",
-            "HOTDESK_STARTS": "1",
-            "HOME": folder,
-        }
-        made(state)
+    with made_state() as state:
         swept(state, 1000)
         hotdesk("up", "real", "--provider", "local", "--idle", "never")
         try:
-            project = Path(folder) / "project"
+            project = state.parent / "project"
             project.mkdir()
             os.chdir(project)
             seconds = int(asked.minutes * 60) + 300
@@ -114,7 +105,7 @@ def soaked(web: Web, state: Path, minutes: float) -> None:
 
 
 def used(page: Page, web: Web) -> dict[str, Callable[[], Any]]:
-    """What somebody does at the page, in turn."""
+    """The uses of the page that take turns, by name."""
     context = page.context
 
     def see(what: str) -> None:  # unlike `wait_for_selector`, it leaves no handle that keeps the element

@@ -56,10 +56,11 @@ def resume(sweeps: Sweeps, name: str, *, anyway: bool = False) -> Sweep:
         here = {s.id: s for s in store.sweeps(left=True) if s.desk == name and not s.away}
     others = [one for one in found if one[1].sweep.id not in here]
     if not others:
-        for sweep in here.values():  # this computer goes on with them as it is
-            sweeps.drive(sweep.number)
-            return sweep
-        return _from_here(sweeps, desk, anyway=anyway)
+        if not here:
+            return _from_here(sweeps, desk, anyway=anyway)
+        sweep = next(iter(here.values()))  # it is this computer's own
+        sweeps.drive(sweep.number)
+        return sweep
     access, record, age = others[0]
     if len(others) > 1:
         more = "another sweep" if len(others) == 2 else f"{len(others) - 1} more sweeps"
