@@ -180,8 +180,9 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         """
         if there:
             self.services.goals.check_store(name)
-        enough: Callable[[Seen], bool] = lambda seen: not wait and is_off(seen)  # noqa: E731
-        view = self._leave(name, Goal.PARKED, "park", anyway, enough, there=there)
+        view = self._leave(
+            name, Goal.PARKED, "park", anyway, lambda seen: not wait and is_off(seen), there=there
+        )
         if view.phase != "parked":
             from hotdesk.loop import watcher
 

@@ -10,7 +10,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -93,9 +93,11 @@ def search(
 
 
 def fitting_reserved(
-    catalog: Catalog, query: Query, offers: Iterable[Offer], now: float
+    catalog: Catalog, query: Query, offers: Sequence[Offer], now: float
 ) -> tuple[Offer, ...]:
     """Those of these reserved places that fit, and have not ended."""
+    if not offers:  # as in most accounts: nothing is looked up for each question
+        return ()
     filters = conditions(query)
     kinds = {(kind.provider, kind.instance_type): kind for kind in catalog.machines}
 

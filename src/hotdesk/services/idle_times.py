@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.connect import idleness
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.idling import Idle
 from hotdesk.core.model import Value
@@ -45,8 +46,10 @@ def heard(store: Store, desk: str, since: float) -> Known | None:
     """What was heard of a rented desk. What is older than `since` was said of another machine."""
     if (found := store.cached(f"idle/{desk}")) is None:
         return None
-    kept = msgspec.json.decode(found[1], type=Known)
-    return kept if kept.at >= since else None
+    with contextlib.suppress(msgspec.DecodeError):  # of another version
+        kept = wire.json(found[1], Known)
+        return kept if kept.at >= since else None
+    return None
 
 
 class Following:

@@ -51,28 +51,34 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
     machine = catalog.machine_of(row)
     offer = catalog.offer(row)
     band = catalog.band(machine, offer.region) if offer.market == "spot" else None
+    return reserved_record(offer, latency) | {
+        "burstable": machine.burstable,
+        "interruption_band": None if band is None else BANDS[band],
+        "accelerator": machine.accelerator,
+        "accelerator_count": machine.accelerator_count,
+        "estimated": estimated(catalog, row),
+    }
+
+
+def reserved_record(offer: Offer, latency: Mapping[str, float]) -> dict[str, Any]:
+    """A place that is paid already, in the same form: what is known of it without the catalogue."""
     values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:11]}
     time, told = offer.price_time, offer.told_per_hour
     return values | {
+        "market": offer.sold_as,
         "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
         "price_time": None if time is None else _stamp(time),
         "source": offer.source,
         "arch": offer.arch,
-        "burstable": machine.burstable,
-        "interruption_band": None if band is None else BANDS[band],
+        "burstable": False,
+        "interruption_band": None,
         "usd_per_hour": offer.usd_per_hour if is_comparable(told) else None,
         "currency": told.currency if told else "USD",
         "price_per_hour": told.value if told else offer.usd_per_hour,
         "billing": BILLING,
-        "accelerator": machine.accelerator,
-        "accelerator_count": machine.accelerator_count,
-        "estimated": estimated(catalog, row),
-        **_reserved(offer),
-    }
-
-
-def _reserved(offer: Offer) -> dict[str, Any]:
-    return {
+        "accelerator": "",
+        "accelerator_count": 0.0,
+        "estimated": False,
         "reservation": offer.reservation,
         "free": offer.free if offer.reservation else None,
         "reserved_until": _stamp(offer.reserved_until) if offer.reserved_until else None,
@@ -82,28 +88,6 @@ def _reserved(offer: Offer) -> dict[str, Any]:
 
 def _stamp(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def reserved_record(offer: Offer, latency: Mapping[str, float]) -> dict[str, Any]:
-    """A place that is paid already, as --json and --csv give it."""
-    values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:9]}
-    return values | {
-        "market": offer.sold_as,
-        "usd_per_hour": offer.usd_per_hour,
-        "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
-        "price_time": None if offer.price_time is None else _stamp(offer.price_time),
-        "source": offer.source,
-        "arch": offer.arch,
-        "burstable": False,
-        "interruption_band": None,
-        "currency": "USD",
-        "billing": BILLING,
-        "accelerator": "",
-        "accelerator_count": 0.0,
-        "estimated": False,
-        "price_per_hour": offer.usd_per_hour,
-        **_reserved(offer),
-    }
 
 
 def reserved(offers: Sequence[Offer]) -> None:

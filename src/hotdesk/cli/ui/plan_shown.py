@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hotdesk.charts import Figure, Series
 from hotdesk.cli.ui import render
-from hotdesk.core.model import Market
+from hotdesk.core.model import Market, Offer
 from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.sizing.makespan import machines_worth
 from hotdesk.core.spot.interruptions import worth_spot
@@ -202,8 +202,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
             "; ".join(done.breaks),
         ]
         if not bare:
-            spot = "" if choice.offer.sold_as == "on-demand" else f" {choice.offer.sold_as}"
-            row.insert(0, f"{choice.offer.instance_type}{spot} {choice.offer.gpu}".rstrip())
+            row.insert(0, f"{_bought(choice.offer)} {choice.offer.gpu}".rstrip())
             row[-1] = "; ".join([choice.evidence.value, *done.breaks])
         rows.append(row)
     heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
@@ -225,12 +224,17 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
     return f"{text}\n{left}" if spared else text
 
 
+def _bought(offer: Offer) -> str:
+    """A type, and how it is bought if not on demand."""
+    return offer.instance_type if offer.sold_as == "on-demand" else f"{offer.instance_type} {offer.sold_as}"
+
+
 def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
     """Rejected plans, best first; then, one line per reason, offers that could not be planned."""
     beaten = [row for row in lost if row.best is not None]
     rows = [
         [
-            row.offer.instance_type + ("" if row.offer.sold_as == "on-demand" else f" {row.offer.sold_as}"),
+            _bought(row.offer),
             row.offer.gpu,
             f"{row.offer.usd_per_hour:.4g}",
             row.why + (f"; {row.also} dearer of this type not shown" if row.also else ""),
