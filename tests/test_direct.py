@@ -162,8 +162,7 @@ def test_what_a_killed_process_leaves_open_is_closed_by_the_next_command(
         assert is_locked(lock)
         assert direct.sweep(tmp_path) == 0, "one that is used is not touched"
         assert [one for one in _lines(new) if "hotdesk-way" in one]
-        holder = [pid for pid in _ways() if pid != process.pid]
-        for pid in [*holder, process.pid]:  # both ends at once: nobody cleans up
+        for pid in [*_holders(lock.stem), process.pid]:  # both ends at once: nobody cleans up
             os.kill(pid, signal.SIGKILL)
     assert left(old, new), "the key and its line are still there"
     assert direct.sweep(tmp_path) == 0
@@ -172,14 +171,12 @@ def test_what_a_killed_process_leaves_open_is_closed_by_the_next_command(
     assert not list((tmp_path / "ways").iterdir())
 
 
-def _ways() -> list[int]:
-    """Processes that hold a key (guest/way.py)."""
+def _holders(way: str) -> list[int]:
+    """The processes that hold this way's key (guest/way.py), and none of another test's."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            words = _words(entry)
-            if words[:1] and b"base64" in b" ".join(words) and re.search(rb"[0-9a-f]{16}$", words[-1]):
-                found.append(int(entry.name))
+        if entry.name.isdigit() and _words(entry)[-1:] == [way.encode()]:
+            found.append(int(entry.name))
     return found
 
 

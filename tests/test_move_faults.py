@@ -97,7 +97,7 @@ def test_a_line_that_is_cut_goes_on_where_it_was(ask: Ask, cloud: FakeEc2) -> No
     def cut() -> None:
         seen: set[int] = set()
         while len(cuts) < 3 and not over.is_set():
-            for pid in receivers():
+            for pid in receivers(cloud):
                 if pid not in seen and arriving(cloud):
                     seen.add(pid)
                     with contextlib.suppress(ProcessLookupError):
@@ -119,12 +119,13 @@ def arriving(cloud: FakeEc2) -> bool:
     return any([*home.glob(".big.bin.*"), *home.glob(".hotdesk-partial/big.bin")] for home in homes(cloud))
 
 
-def receivers() -> Iterator[int]:
-    """The processes in which light machines receive files."""
+def receivers(cloud: FakeEc2) -> Iterator[int]:
+    """The processes in which this cloud's light machines receive files."""
+    mine = {b"HOME=" + os.fsencode(home) for home in homes(cloud)}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                machine = b"HOTDESK_LIGHT_ADDRESS=" in (entry / "environ").read_bytes()
-                if machine and b"--server" in words and b"--sender" not in words:
+                here = mine & {*(entry / "environ").read_bytes().split(b"\0")}
+                if here and b"--server" in words and b"--sender" not in words:
                     yield int(entry.name)

@@ -137,7 +137,8 @@ class _Talk:
         if not line:
             assert self._process.stderr is not None
             said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-            raise Lost(f"the line to {self.name} was cut: {said[-1] if said else 'no reason is given'}")
+            why = said[-1] if said else f"no reason is given ({self._ended()})"
+            raise Lost(f"the line to {self.name} was cut: {why}")
         try:
             answer = wire.json(line, dict[str, Any])
         except msgspec.MsgspecError as error:
@@ -145,6 +146,13 @@ class _Talk:
         if "failed" in answer:
             raise NoWay(str(answer["failed"]))
         return answer
+
+    def _ended(self) -> str:
+        try:
+            status = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "ssh still runs"
+        return f"ssh was killed by signal {-status}" if status < 0 else f"exit status {status}"
 
     def end(self) -> None:
         """Its key is gone when this returns, if it answers at all."""
