@@ -17,6 +17,7 @@ from hotdesk.core.money import Money
 from hotdesk.providers.aliyun import billing
 from tests.aliyun_desk import HOME, MONEY, Laptop, as_new, offer, with_a_network
 from tests.conftest import typed
+from tests.fake_ecs import market
 from tests.fake_ecs.server import FakeEcs
 
 HOUR = 3600.0
@@ -68,6 +69,35 @@ def test_a_week_is_billed_as_the_cloud_bills_it(mine: Laptop, chosen: object) ->
         assert kinds.keys() == {"blue"}
         assert row.here == pytest.approx(row.theirs, rel=0.05)
     mine.open()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["cloud_essd", "cloud_auto", "cloud_essd_entry", "cloud_ssd", "cloud_efficiency"]
+)
+@pytest.mark.parametrize("denied", [False, True])
+def test_each_kind_of_disk_has_its_own_price(mine: Laptop, kind: str, denied: bool) -> None:
+    """By the service's list, asked once a day; where it refuses that, by hotdesk's own list of the kinds."""
+    mine.fake.world.disks_sold = {offer().zone: {kind}}
+    if denied:
+        mine.fake.world.harm("DescribePrice", code="Forbidden.RAM", status=403, times=None)
+    assert mine.do(Goal.RUNNING) is None
+    hours(mine, 10.0)
+    [disk] = mine.fake.world.every("disk")
+    assert disk.category == kind
+    a_month = disk.size * market.disk_cny(kind, disk.level) * 730 / MONEY.cny_per_usd
+    shown = mine.aliyun.survey().of("blue").live
+    assert shown is not None
+    assert shown.disk_usd_per_month == pytest.approx(a_month, rel=0.002)
+    config = Config(defaults=Defaults(provider="aliyun"), clouds={"aliyun": mine.settings}, money=MONEY)
+    mine.store.close()
+    with Hotdesk(mine.folder, config=config, clock=mine.time) as desks:
+        now = desks.services.clock.now()
+        ours = sum(c.usd(0, now) for c in desks.services.billing.bill() if c.kind == "disk")
+        assert ours == pytest.approx(10 / 730 * a_month, rel=0.05)
+    mine.open()
+    asked = [c for c in mine.fake.world.log if c["action"] == "DescribePrice"]
+    assert len([c for c in asked if c["params"].get("ResourceType") == "disk"]) == 1
 
 
 def test_every_page_of_every_month_is_read_and_what_is_not_ours_left_out(mine: Laptop) -> None:

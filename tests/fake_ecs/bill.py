@@ -42,7 +42,7 @@ def _cost(world: World, thing: Any, begin: float, end: float, now: float) -> flo
         return sum(_compute(world, thing, max(a, begin), min(b, end)) for a, b in spans)
     hours = max(0.0, end - max(thing.made, begin)) / 3600
     if isinstance(thing, Disk):
-        return thing.size * market.DISK_CNY[thing.category] * hours
+        return thing.size * market.disk_cny(thing.category, thing.level) * hours
     assert isinstance(thing, Snapshot)
     return thing.size * SNAPSHOT_CNY * hours
 

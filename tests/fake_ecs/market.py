@@ -41,10 +41,14 @@ TYPES = {
 #: Prices of a region, by cn-hangzhou's.
 LEVEL = {"cn-wulanchabu": 0.9, "cn-hongkong": 1.7, "us-west-1": 1.6}
 CATEGORIES = {"cloud_essd", "cloud_auto"}
-DISK_CNY = {  # a GiB and hour
-    "cloud_essd": 0.0021, "cloud_auto": 0.0021, "cloud_essd_entry": 0.0007, "cloud_ssd": 0.0014,
-    "cloud_efficiency": 0.00049,
+DISK_CNY = {  # a GiB and hour, by performance level or category
+    "PL0": 0.00105, "PL1": 0.0021, "PL2": 0.0042, "PL3": 0.0084, "cloud_auto": 0.0021,
+    "cloud_essd_entry": 0.0007, "cloud_ssd": 0.0014, "cloud_efficiency": 0.00049,
 }  # fmt: skip
+
+
+def disk_cny(category: str, level: str) -> float:
+    return DISK_CNY[level or ("PL1" if category == "cloud_essd" else category)]
 
 
 def disks_of(world: World, zone: str) -> set[str]:
@@ -223,7 +227,7 @@ def describe_price(world: World, call: Call) -> Answer:
             price = spot(world, call.get("ZoneId") or ZONES[call.region][0], name, world.clock.now())
     elif usual == "disk":
         [disk] = call.params["DataDisk"]
-        price = round(DISK_CNY[disk["Category"]] * int(disk["Size"]), 6)
+        price = round(disk_cny(disk["Category"], disk.get("PerformanceLevel", "")) * int(disk["Size"]), 6)
     else:
         raise Problem("InvalidResourceType.ValueNotSupported", "The specified ResourceType is not supported.")
     told = {"OriginalPrice": price, "DiscountPrice": 0.0, "TradePrice": price, "Currency": world.currency}

@@ -1,4 +1,4 @@
-"""Which kind of disk a zone sells for a type, and what another than the usual one costs more or less.
+"""Which kind of disk a zone sells for a type, and what each kind costs.
 
 It is always said: the service's own default depends on the type, changed in January 2026, and may charge for
 bursts of load.
@@ -25,6 +25,14 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "standard SSD": {"Category": "cloud_ssd"},
     "ultra disk": {"Category": "cloud_efficiency"},
 }
+PRICED_GIB = 100  # the size that its price is asked for
+
+#: CNY for a GiB and month (730 hours) by performance level or category, in mainland China, for where the
+#: service does not tell: as generally known in 2025, not verified.
+CNY_PER_GIB_MONTH: Mapping[str, float] = {
+    "PL0": 0.767, "PL1": 1.533, "PL2": 3.066, "PL3": 6.132, "cloud_auto": 1.533, "cloud_essd_entry": 0.511,
+    "cloud_ssd": 1.022, "cloud_efficiency": 0.358,
+}  # fmt: skip
 #: Refusals of a kind of disk: of nothing else in the request.
 NOT_SOLD = frozenset(
     {
@@ -88,19 +96,33 @@ def note(account: Account, region: str, zone: str, name: str, money: Money) -> s
     return f"{said} ({much} {'more' if other > usual else 'less'} for 100 GiB)"
 
 
+def usd_per_gib_month(account: Account, region: str, raw: Mapping[str, Any], money: Money) -> float:
+    """US dollars of a GiB and month of a disk as it is listed: by the service's own list, where it tells."""
+    category, level = str(raw.get("Category") or ""), str(raw.get("PerformanceLevel") or "")
+    kind = {"Category": category, **({"PerformanceLevel": level} if level else {})}
+    if told := _monthly(account, region, str(raw.get("ZoneId") or ""), kind):
+        with contextlib.suppress(ValueError):  # in another currency
+            return money.dollars(told[0] / PRICED_GIB, told[1])[0]
+    return money.dollars(CNY_PER_GIB_MONTH.get(level or category, CNY_PER_GIB_MONTH["PL1"]), "CNY")[0]
+
+
 def _monthly(account: Account, region: str, zone: str, kind: Mapping[str, Any]) -> tuple[float, str] | None:
-    """What 100 GiB of it cost in 730 hours, by the service's own list; None where it does not say."""
+    """What 100 GiB of it cost in 730 hours, by the service's own list; None where it does not say.
+
+    Asked once a day, even where it is refused.
+    """
+    kind = {key: value for key, value in kind.items() if key != "BurstingEnabled"}
 
     def ask() -> tuple[float, str]:
-        told = account.ask(
-            region, "DescribePrice", ResourceType="disk", ZoneId=zone,
-            DataDisk=[{"Size": 100, **{k: v for k, v in kind.items() if k != "BurstingEnabled"}}],
-        )  # fmt: skip
-        price = told["PriceInfo"]["Price"]
-        return float(price["OriginalPrice"]) * 730, str(price.get("Currency") or "CNY")
+        with contextlib.suppress(Refused, HotdeskError, KeyError, TypeError, ValueError):
+            told = account.ask(
+                region, "DescribePrice", ResourceType="disk", ZoneId=zone,
+                DataDisk=[{"Size": PRICED_GIB, **kind}],
+            )  # fmt: skip
+            price = told["PriceInfo"]["Price"]
+            return float(price["OriginalPrice"]) * 730, str(price.get("Currency") or "CNY")
+        return 0.0, ""
 
-    with contextlib.suppress(Refused, HotdeskError, KeyError, TypeError, ValueError):
-        key = f"disk-price-{region}-{zone}-{'-'.join(map(str, kind.values()))}"
-        found: tuple[float, str] = account.recalled.of(key, DAY, tuple[float, str], ask)
-        return found
-    return None
+    key = f"disk-price-{region}-{zone}-{'-'.join(map(str, kind.values()))}"
+    found: tuple[float, str] = account.recalled.of(key, DAY, tuple[float, str], ask)
+    return found if found[1] else None

@@ -11,19 +11,20 @@ from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aliyun import times
 from hotdesk.providers.aliyun.account import Account
+from hotdesk.providers.aliyun.disk_types import CNY_PER_GIB_MONTH
 from hotdesk.providers.aliyun.spot_history import rows
 from hotdesk.providers.cloud.kept import kept_answers
 from hotdesk.providers.cloud.price import CURRENCIES, Price
 
-#: CNY for a GiB and month (730 hours) on an ESSD PL1 disk and in a standard snapshot, and once for a copy to
-#: another region, in mainland China: as generally known in 2025, not verified.
-DISK_CNY, SNAPSHOT_CNY, COPY_CNY = 1.533, 0.12, 0.5
+#: CNY for a GiB and month (730 hours) in a standard snapshot, and once for a copy to another region, in
+#: mainland China: as generally known in 2025, not verified.
+SNAPSHOT_CNY, COPY_CNY = 0.12, 0.5
 
 
 def storing(region: str, money: Money) -> Storing:
     return Storing(
         told_per_usd=money.per_usd("CNY"),
-        disk_usd_per_gib_month=money.dollars(DISK_CNY, "CNY")[0],
+        disk_usd_per_gib_month=money.dollars(CNY_PER_GIB_MONTH["PL1"], "CNY")[0],
         image_usd_per_gib_month=money.dollars(SNAPSHOT_CNY, "CNY")[0],
         copy_usd_per_gib=money.dollars(COPY_CNY, "CNY")[0],
         price_time=times.seconds("2025-01-01T00:00:00Z"),

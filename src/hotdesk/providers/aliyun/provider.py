@@ -23,6 +23,7 @@ from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 from hotdesk.guest.plain_user_data import render
 from hotdesk.providers.aliyun import (
     billing,
+    disk_types,
     exposure,
     fleets,
     host_keys,
@@ -157,6 +158,7 @@ class Aliyun:
             poll_seconds=self.settings.poll_seconds,
             owner=self._owner() if every or not unread else "",
             storage=partial(prices.storing, money=self._money),
+            disk_price=partial(disk_types.usd_per_gib_month, self.account, money=self._money),
             money=self._money,
             list_price=self._list_price,
         )

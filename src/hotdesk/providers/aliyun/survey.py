@@ -20,6 +20,9 @@ from hotdesk.providers.cloud.price import read
 from hotdesk.providers.cloud.vocabulary import Tags
 
 StoragePrice = Callable[[str], Storing]
+DiskPrice = Callable[
+    [str, Raw], float
+]  # US dollars of a GiB and month of a disk as it is listed, in a region
 
 _MACHINE = {
     "Pending": Phase.PENDING,
@@ -44,6 +47,7 @@ def survey(
     poll_seconds: float,
     owner: str,
     storage: StoragePrice,
+    disk_price: DiskPrice,
     money: Money,
     list_price: ListPrice,
     closed: tuple[str, str] = ("", ""),
@@ -56,9 +60,10 @@ def survey(
     for region in found:
         usd = storage(region.region)
         instances += [
-            _instance(region, raw, usd, money=money, list_price=list_price) for raw in region.instances
+            _instance(region, raw, usd, money=money, list_price=list_price, disk_price=disk_price)
+            for raw in region.instances
         ]
-        disks += _disks(region, usd)
+        disks += _disks(region, usd, disk_price)
         images += [_image(region, raw, usd) for raw in region.images]
         left += leftovers(region, usd)
     return Survey(
@@ -88,11 +93,20 @@ def machines(
     return [_instance(found, one, stored, money=money, list_price=list_price) for one in found.instances]
 
 
-def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_price: ListPrice) -> Instance:
+def _instance(
+    found: Found,
+    raw: Raw,
+    stored: Storing,
+    *,
+    money: Money,
+    list_price: ListPrice,
+    disk_price: DiskPrice = lambda region, disk: 0.0,
+) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(str(raw["Status"]), Phase.PENDING)
     spot = str(raw.get("SpotStrategy") or "NoSpot") != "NoSpot"
-    size = sum(float(d["Size"]) for d in found.disks if d.get("InstanceId") == raw["InstanceId"])
+    disks = [d for d in found.disks if d.get("InstanceId") == raw["InstanceId"]]
+    size = sum(float(d["Size"]) for d in disks)
     price, priced = read(told.get("price", "")), vocabulary.number(told, "priced") or None
     usd, amount = money.dollars(*price) if price else (0.0, None)
     if not usd and not spot and (known := list_price(found.region, str(raw["InstanceType"]))):
@@ -129,7 +143,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
         gpu=told.get("gpu", ""),
         charged_while_off=keeps_charging,
         disk_gib=size,
-        disk_usd_per_month=size * stored.disk_usd_per_gib_month,
+        disk_usd_per_month=sum(float(d["Size"]) * disk_price(found.region, d) for d in disks),
         told_per_usd=stored.told_per_usd,
         copy_usd=size * stored.copy_usd_per_gib,
         scratch_gib=vocabulary.number(told, "scratch"),
@@ -176,7 +190,7 @@ def _open_to(found: Found, raw: Raw) -> tuple[str, ...]:
 # ---- disks and images --------------------------------------------------------------------------------
 
 
-def _disks(found: Found, stored: Storing) -> list[Disk]:
+def _disks(found: Found, stored: Storing, disk_price: DiskPrice) -> list[Disk]:
     """Disks that outlived their machine: as data disks, of which no image can be made."""
     here = {str(i["InstanceId"]) for i in found.instances}
     left = []
@@ -199,7 +213,7 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
                 image_id=told.get("image", ""),
                 line=vocabulary.line_of(told),
                 size_gib=size,
-                usd_per_month=size * stored.disk_usd_per_gib_month,
+                usd_per_month=size * disk_price(found.region, raw),
                 told_per_usd=stored.told_per_usd,
                 copy_usd=size * stored.copy_usd_per_gib,
                 made_at=times.seconds(raw.get("CreationTime")),
