@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.providers.aws.iam import actions
 from hotdesk.providers.aws.models import loader
 from hotdesk.providers.aws.session import open_session, share_models
 
@@ -74,3 +75,17 @@ def test_a_time_is_read_as_botocore_reads_it(said: str | float) -> None:
     assert parser._timestamp_parser(said) == parse_timestamp(said)
     if str(said).endswith("000Z"):
         assert parser._timestamp_parser(said) == datetime(2026, 12, 1, 1, 2, 3, tzinfo=UTC)
+
+
+def test_a_client_has_what_the_policy_allows_and_no_other_method() -> None:
+    """A method for each of EC2's 830 operations, for each region, is most of the time of `hotdesk ls`."""
+    from botocore.session import Session
+
+    session = Session()
+    share_models(session)
+    session.set_credentials("key", "secret")
+    client = session.create_client("ec2", region_name="eu-west-1")
+    made = set(client.meta.method_to_api_mapping.values())
+    assert {f"ec2:{name}" for name in made} == {one for one in actions() if one.startswith("ec2:")}
+    assert client.can_paginate("describe_instances")
+    assert not hasattr(client, "purchase_reserved_instances_offering")

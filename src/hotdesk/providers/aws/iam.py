@@ -6,6 +6,7 @@ have that tag already: it cannot touch anything else in the account.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 TAGGED = {"StringEquals": {"aws:ResourceTag/hotdesk": "1"}}
@@ -140,6 +141,7 @@ def policy() -> dict[str, Any]:
     }
 
 
+@cache
 def actions() -> frozenset[str]:
     """Every action that the policy allows."""
     return frozenset(action for statement in policy()["Statement"] for action in statement["Action"])
