@@ -1,7 +1,8 @@
 """How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
 
 `--aws` prints only the memory with three desks in a fake AWS, which is surveyed while five browsers look.
-`--beside ADDRESS` visits another page by turns with ours, such as a prototype, and prints the ratio.
+`--nicegui FOLDER` visits the same page in NiceGUI by turns with ours, and prints the ratios. It is installed
+into that folder, where it is not there yet (benchmarks/page_nicegui.py).
 
 A made state of 50 desks, 1,000 ended jobs, a month of bills, and the 60,000 offers of benchmarks/offers.py;
 no cloud is asked for prices. Each visit is a new browser window with nothing cached, once the window itself
@@ -36,7 +37,9 @@ from hotdesk.web.server import STATIC
 from tests.web_rig import Web, browser, weeks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
+
+    from benchmarks.page_nicegui import Other
 
 TARGETS = {
     "first contentful paint": 300,
@@ -134,32 +137,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--aws", action="store_true")
-    parser.add_argument("--beside", default="", metavar="ADDRESS")
+    parser.add_argument("--nicegui", type=Path, metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
     told = Told()
     if asked.aws:
         in_a_cloud(told)
     else:
-        made_and_measured(told, asked.visits, asked.beside)
+        made_and_measured(told, asked.visits, asked.nicegui)
     if asked.json:
         asked.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
-def made_and_measured(told: Told, visits: int, beside: str) -> None:
-    with made_state() as state:
+def made_and_measured(told: Told, visits: int, nicegui: Path | None) -> None:
+    from benchmarks import page_nicegui
+
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(page_nicegui.served(nicegui, rows())) if nicegui else None
+        state = stack.enter_context(made_state())
         began = time.perf_counter()
         web = Web()
         told.one("it answers after", (time.perf_counter() - began) * 1000)
         try:
-            measured(told, web, state, visits, beside)
+            measured(told, web, state, visits, other)
         finally:
             web.end()
-    size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt")
+    loaded = [f for f in STATIC.iterdir() if f.suffix not in {"", ".txt"}]  # no hashes, no licences
+    size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in loaded)
     told.one("what a browser loads, gzipped", size / 1000, "kB", 150)
 
 
-def measured(told: Told, web: Web, state: Path, visits: int, beside: str) -> None:
+def measured(told: Told, web: Web, state: Path, visits: int, other: Other | None) -> None:
     told.one("memory of the server at first", memory(web.process.pid), "MB")
     with browser() as chosen:
         context = chosen.new_context(
@@ -168,26 +176,15 @@ def measured(told: Told, web: Web, state: Path, visits: int, beside: str) -> Non
         context.new_page().goto(web.link)
         cookies = context.cookies()
         found: list[dict[str, float]] = []
-        other: list[float] = []
         for _ in range(visits):
             fresh = chosen.new_context(bypass_csp=True)
             fresh.add_cookies(cookies)
             found.append(visited(web, fresh.new_page()))
             fresh.close()
-            if beside:
-                fresh = chosen.new_context()
-                page = fresh.new_page()
-                page.wait_for_timeout(WINDOW_MS)
-                page.goto(beside)
-                page.wait_for_timeout(1000)
-                other.append(page.evaluate(PAINT))
-                fresh.close()
+            if other:
+                other.visit(chosen)
         for name in found[0]:
             told.several(name, [one[name] for one in found])
-        if other:
-            told.several("the page beside it: first paint", other)
-            ours = statistics.median(one["first contentful paint"] for one in found)
-            told.one("  ratio of the medians", statistics.median(other) / ours, "", digits=1)
 
         page = context.new_page()
         began = time.perf_counter()
@@ -211,6 +208,18 @@ def measured(told: Told, web: Web, state: Path, visits: int, beside: str) -> Non
             context.new_page().goto(web.place)
         page.wait_for_timeout(3000)
         memories(told, web, "six windows")
+        if other:
+            beside_nicegui(told, web, chosen, other)
+
+
+def beside_nicegui(told: Told, web: Web, chosen: Browser, other: Other) -> None:
+    """What NiceGUI takes for the same, and how many times what ours does."""
+    other.use(chosen)
+    ours = {name: statistics.median(told[name]) for name in other.found if name in told}
+    ours["memory, six windows"] = memory(web.process.pid) + sum(map(memory, beside(web)))
+    for name, values in other.found.items():
+        told.one(f"NiceGUI: {name}", statistics.median(values), "")
+        told.one("  times ours", statistics.median(values) / ours[name], "", digits=1)
 
 
 def memories(told: Told, web: Web, when: str) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,20 @@ def home(name: str) -> str:
 
 def installed(folder: Path) -> dict[str, dict[str, Any]]:
     """What each takes, in an empty environment of its own."""
+    return _installed(folder, {name: what for name, (what, _) in PEERS.items()})
+
+
+def page_installed(folder: Path, other: str) -> dict[str, dict[str, Any]]:
+    """The same for hotdesk with its page, and for what another page is made with."""
+    return _installed(folder, {"hotdesk[web]": "{wheel}[web]", "nicegui": other})
+
+
+def _installed(folder: Path, whats: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     measured = folder / "installed.json"
     known = json.loads(measured.read_text()) if measured.exists() else {}
     wheel = _wheel(folder)
-    for name, (what, _) in PEERS.items():
+    for name, what in whats.items():
         place = folder / home(name)
         if name in known and (place / "bin" / "python").exists() and not name.startswith("hotdesk"):
             print(f"{name}: is there", flush=True)

@@ -12,13 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.light.desk import light_cloud
-from tests.web_rig import Web, browser, idle_for, swept, weeks
+from tests.web_rig import Web, browser, idle_for, measured, swept, weeks
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 #: File, view, theme, language, and what has to be seen before the picture is taken.
@@ -31,26 +29,6 @@ TAKEN = (
     ("page-choose.png", "choose?gpu=any&sort=value", "light", "en", ".front"),
     ("page-money.png", "money", "dark", "en", ".plot .bar"),
 )
-
-
-#: Milliseconds to regions, made up as of a computer in Frankfurt.
-LATENCY = {
-    "eu-central-1": 9.0,
-    "eu-west-3": 14.0,
-    "eu-west-2": 18.0,
-    "eu-west-1": 31.0,
-    "eu-north-1": 34.0,
-    "us-east-1": 88.0,
-    "ca-central-1": 95.0,
-    "us-east-2": 97.0,
-    "ap-south-1": 120.0,
-    "us-west-2": 142.0,
-    "us-west-1": 150.0,
-    "ap-southeast-1": 170.0,
-    "sa-east-1": 205.0,
-    "ap-northeast-1": 231.0,
-    "ap-southeast-2": 290.0,
-}
 
 
 def hotdesk(*words: str) -> None:
@@ -71,9 +49,7 @@ def main() -> None:
             hotdesk("ssh", "notes", "--", idle_for(660))
             weeks(folder / "state", jobs=40, desks=0)
             swept(folder / "state", 400)
-            with Store(folder / "state") as store:
-                latency = {f"aws/{region}": ms for region, ms in LATENCY.items()}
-                store.keep("latency", msgspec.json.encode(latency), SystemClock().now())
+            measured(folder / "state")
             web = Web()
             try:
                 SystemClock().sleep(20)  # until what was just done is no longer news

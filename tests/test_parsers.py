@@ -118,10 +118,10 @@ def test_a_page_gets_an_answer_to_whatever_it_sends(home: Path, tmp_path: Path, 
     """No desk is there: of each name it is said so, and nothing of this is hotdesk's own failure."""
     pytest.importorskip("starlette", reason="the extra web is not installed")
     pytest.importorskip("wsproto", reason="the extra web is not installed")
-    from hotdesk.web import server, verbs
+    from hotdesk.web import at_desk, server
     from tests.web_served import serving
 
-    kind = server.CHANGES[call][0] if call in server.CHANGES else verbs.Named
+    kind = server.CHANGES[call][0] if call in server.CHANGES else at_desk.Named
     with serving(tmp_path / "state") as page:
 
         @tries(max_examples=25, database=None)

@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,7 +35,7 @@ from hotdesk.core.sweep.model import State, Wish
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
-from hotdesk.web import guard, links, server, starting, verbs
+from hotdesk.web import guard, links, server, starting
 from hotdesk.web.live import Board, changes
 from tests.light.desk import REGION, light_cloud
 from tests.web_rig import swept
@@ -275,38 +275,6 @@ def test_a_browser_that_does_not_read_is_sent_away() -> None:
     assert len(asyncio.run(story())) == 1, "it begins anew, with all that is known by then"
 
 
-_asked = st.builds(
-    verbs.Asked,
-    verb=st.sampled_from(get_args(get_type_hints(verbs.Asked)["verb"])),
-    name=st.sampled_from(["blue", "a1"]),
-    instance_type=st.sampled_from(["", "g6.xlarge"]),
-    gpu=st.sampled_from(["", "L4", "A100:8"]),
-    market=st.sampled_from(["", "spot", "cheapest"]),
-    regions=st.sampled_from([(), ("us-west-2",), ("us-west-2", "eu-west-1")]),
-    zone=st.sampled_from(["", "us-west-2b"]),
-    disk_gib=st.sampled_from([None, 200]),
-    usd_per_hour_max=st.sampled_from([None, 0.0, 1.25]),
-    over_budget=st.booleans(),
-)
-
-
-@given(_asked)
-def test_the_line_to_copy_is_the_command_with_these_options(request: verbs.Asked) -> None:
-    """click reads it back: every option is one of that command, and has the value that was asked for."""
-    if request.verb not in {"up", "resume", "move"}:  # the others choose no hardware
-        ends = request.verb in verbs.ENDS
-        request = verbs.Asked(verb=request.verb, name=request.name, seconds="2h", anyway=ends)
-    program, verb, *words = request.line
-    assert program == "hotdesk"
-    command = commands.get_command(None, verb)  # type: ignore[arg-type]
-    assert command is not None
-    read = command.make_context(verb, words).params
-    assert request.name in (read.get("name"), *(read.get("words") or ()))
-    for name, value in request.given.items():
-        assert read[name] == value, name
-    assert bool(read.get("yes")) == request.anyway
-
-
 def test_another_host_is_refused_with_the_line_that_does_it_instead(home: Path) -> None:
     done = web("--host", "0.0.0.0", "--port", "4711")
     assert done.returncode == Usage.exit_code
@@ -490,6 +458,17 @@ def test_what_cannot_run_is_told_before_it_is_paid_for(
     answer = said["answer"]
     assert (answer["folder"], answer["files"], answer["then"]) == (str(project), 1, "park")
     assert (answer["cost"]["usd_per_hour"], answer["cost"]["hours"]) == (0, 2)
+
+
+def test_files_here_are_named_in_full(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one").write_text("1")
+    put(tmp_path, "blue")
+    body = {"name": "blue", "verb": "push", "sources": ["data"]}
+    status, said = served.post("/api/files-plan", body)
+    assert (status, said["error"]["exit_code"]) == (server.FAILED, Usage.exit_code)
+    status, said = served.post("/api/files-plan", body | {"sources": [str(tmp_path / "data")]})
+    assert (status, said["answer"]["names"], said["answer"]["bytes"]) == (200, ["data/one"], None)
 
 
 @pytest.mark.slow

@@ -39,7 +39,8 @@ def test_every_step_has_words_in_the_page() -> None:
 
 
 def test_a_browser_loads_little() -> None:
-    sizes = {f.name: len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt"}
+    loaded = [f for f in STATIC.iterdir() if f.suffix not in {"", ".txt"}]  # no hashes, no licences
+    sizes = {f.name: len(gzip.compress(f.read_bytes(), 9)) for f in loaded}
     assert sum(sizes.values()) < MOST_PACKED, sizes
 
 

@@ -29,7 +29,7 @@ from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
-from tests.web_rig import Complaints, browser, looking, swept, web, weeks
+from tests.web_rig import Complaints, browser, looking, measured, swept, web, weeks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -80,6 +80,17 @@ def confirm(page: Page, verb: str, name: str) -> None:
     page.wait_for_selector("dialog", state="detached")
 
 
+def copied(page: Page, verb: str, sources: str, to: str, names: str) -> None:
+    """Files go to the desk, or come from it, once they were shown."""
+    page.wait_for_selector(".doing .what", state="detached", timeout=LATE)
+    page.click(f"button:text-is('{verb}')")
+    page.fill("dialog textarea", sources)
+    page.fill("dialog label:has-text('To the folder') input", to)
+    page.wait_for_selector(f"dialog .plan:has-text('{names}')", timeout=LATE)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog", state="detached", timeout=LATE)
+
+
 def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> None:
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
         wrong = Complaints(page, served.place)
@@ -111,6 +122,21 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         page.keyboard.press("Enter")
         page.wait_for_selector(".xterm-rows > div:has-text('made [42]')", timeout=LATE)
         page.click("text=To the desks")
+
+        page.click(".card summary:has-text('Files, editor, disk')")
+        page.click("button:text-is('VS Code')")
+        link = page.get_attribute("dialog a", "href")
+        assert link
+        assert link.startswith("vscode://vscode-remote/ssh-remote+hotdesk-blue/")
+        page.click("dialog .close")
+        (tmp_path / "sent").mkdir()
+        (tmp_path / "sent" / "data.csv").write_text("1,2\n")
+        copied(page, "Send files", str(tmp_path / "sent"), "from-here", "sent/data.csv")
+        came = tmp_path / "came"
+        copied(page, "Fetch files", "made-here\nfrom-here/sent", str(came), "made-here")
+        page.wait_for_selector(".doing .what", state="detached", timeout=LATE)
+        assert (came / "made-here").read_text() == "made [42]\n"
+        assert (came / "sent" / "data.csv").read_text() == "1,2\n"
 
         with an_app() as there:
             here = forwards.choose(there + 1, set(), "blue")
@@ -148,9 +174,9 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         page.click(".card button:text-is('Delete')")
         page.wait_for_selector("dialog .steps li")
         assert page.is_disabled("dialog button[type=submit]")
-        page.fill("dialog input", "blu")
+        page.fill("dialog label:has-text('Type its name') input", "blu")
         assert page.is_disabled("dialog button[type=submit]")
-        page.fill("dialog input", "blue")
+        page.fill("dialog label:has-text('Type its name') input", "blue")
         confirm(page, "down", "blue")
         page.wait_for_selector(".empty", timeout=LATE)
         assert [*wrong] == []
@@ -248,6 +274,30 @@ CONTRAST = """() => {
     return (a + 0.05) / (b + 0.05);
   }));
 }"""
+#: Names in the plot of regions that lie over a dot, over another name, or outside of it.
+OVERLAPS = """() => {
+  const box = (e) => e.getBoundingClientRect();
+  const names = [...document.querySelectorAll(".regions text.head")];
+  const frame = names.length && box(names[0].closest("svg"));
+  const found = [];
+  names.forEach((name, n) => {
+    const a = box(name);
+    for (const dot of document.querySelectorAll(".regions svg[role=img] circle.region")) {
+      const d = box(dot), [x, y] = [d.x + d.width / 2, d.y + d.height / 2];
+      const [near, high] = [Math.min(Math.max(x, a.left), a.right), Math.min(Math.max(y, a.top), a.bottom)];
+      const away = Math.hypot(x - near, y - high);
+      if (away < d.width / 2) found.push(`${name.textContent} over ${dot.textContent}`);
+    }
+    for (const other of names.slice(n + 1)) {
+      const b = box(other);
+      const over = a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+      if (over) found.push(`${name.textContent} over ${other.textContent}`);
+    }
+    const cut = a.left < frame.left || a.right > frame.right || a.top < frame.top;
+    if (cut) found.push(`${name.textContent} is cut off`);
+  });
+  return found;
+}"""
 RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']}"
 #: Those whose answer depends on colours, on the language or on the width; the others see the same document.
 OF_ITS_LOOK = "{runOnly: {type: 'rule', values: ['color-contrast', 'target-size', 'html-has-lang',\
@@ -263,6 +313,7 @@ def test_everybody_can_read_every_view(
     theme, language, width = look
     weeks(tmp_path / "state", jobs=30)
     swept(tmp_path / "state", 60)
+    measured(tmp_path / "state")
     with (
         web() as served,
         chrome.new_context(bypass_csp=True, viewport={"width": width, "height": 900}) as context,
@@ -283,6 +334,10 @@ def test_everybody_can_read_every_view(
             assert wrong == [], view
             assert page.evaluate("document.documentElement.scrollWidth") == width, view
             assert page.evaluate(CONTRAST) >= 3, view
+            assert page.evaluate(OVERLAPS) == [], view
+        assert page.locator(".regions text.head").count() >= (3 if width > 1000 else 1), (
+            "the last view is that of regions"
+        )
 
 
 def test_every_line_to_copy_is_a_command(home: Path, chrome: Browser, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from hotdesk.core.jobs import Job, Result
@@ -35,6 +36,26 @@ HARDWARE = (
     ("trainer", "g5.2xlarge", "A10G", 0.47, Market.SPOT),
     ("notes", "t3.medium", "", 0.0416, Market.ON_DEMAND),
 )
+
+
+#: Milliseconds to regions, made up as of a computer in Frankfurt.
+LATENCY = {
+    "eu-central-1": 9.0,
+    "eu-west-3": 14.0,
+    "eu-west-2": 18.0,
+    "eu-west-1": 31.0,
+    "eu-north-1": 34.0,
+    "us-east-1": 88.0,
+    "ca-central-1": 95.0,
+    "us-east-2": 97.0,
+    "ap-south-1": 120.0,
+    "us-west-2": 142.0,
+    "us-west-1": 150.0,
+    "ap-southeast-1": 170.0,
+    "sa-east-1": 205.0,
+    "ap-northeast-1": 231.0,
+    "ap-southeast-2": 290.0,
+}
 
 
 class Web:
@@ -168,6 +189,13 @@ def weeks(folder: Path, jobs: int, desks: int = 3) -> None:
                 attempts=1 + (chance.random() < 0.1),
             )
             store.put_job(job.number, settled=True, result=ended)
+
+
+def measured(folder: Path) -> None:
+    """Latencies to AWS's regions, as a state folder keeps them."""
+    with Store(folder) as store:
+        latency = {f"aws/{region}": ms for region, ms in LATENCY.items()}
+        store.keep("latency", msgspec.json.encode(latency), SystemClock().now())
 
 
 def swept(folder: Path, tasks: int, *, over: bool = True) -> Sweep:

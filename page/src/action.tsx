@@ -1,17 +1,18 @@
 // A verb before it is done: its steps, its price, what would end, and the same line for the terminal.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ask, planned, post, problem, type Asked, type Carriage, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
+import { ask, planned, post, problem, type Grown, type Asked, type Carriage, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
 import { known } from "./live";
-import { Dialog, Field, Line, Trouble, length, perHour, size, usd, useAnswer } from "./parts";
+import { More, Opening, Hardware, Leaving, Places, type Cloud } from "./options";
+import { Dialog, Field, Line, Trouble, length, perHour, perMonth, size, usd, useAnswer } from "./parts";
 import { list, t, type Word } from "./words";
 
 export const FIRST = "blue"; // the name that is offered for the first desk
 
 export const VERBS: Record<Deed, Word> = {
-  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job", sweep: "Start a sweep",
+  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", disk: "Enlarge the disk", push: "Send files", pull: "Fetch files", run: "Start a job", sweep: "Start a sweep",
 };
-const ABOUT: Record<Verb, Word> = {
+export const ABOUT: Record<Verb, Word> = {
   up: "A machine is launched; the desk is up once a login works and Jupyter answers.",
   resume: "The desk comes back from its image, on the offer that is best now.",
   start: "The machine is turned on again, with the disk it had.",
@@ -20,6 +21,7 @@ const ABOUT: Record<Verb, Word> = {
   move: "The same desk on other hardware, with everything on it.",
   down: "The machine, its disks, images, keys and the logs of its jobs are deleted. This cannot be undone.",
   stay: "Neither idleness nor the lease ends the desk for so long.",
+  disk: "The disk grows while the desk runs, and its file system with it. A disk never gets smaller.",
 };
 const STEPS: Record<string, Word> = {
   launch: "Launch a machine", hold: "Ask for a better place", start: "Start the machine", stop: "Stop the machine", retype: "Change the machine's type",
@@ -59,11 +61,12 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   const [busy, setBusy] = useState(false);
   const [sent, setSent] = useState(false);
   const change = (more: Partial<Asked>) => set((old) => ({ ...old, ...more }));
-  const lacksTarget = verb === "move" && !asked.gpu && !asked.instance_type && !asked.market && !asked.zone && !asked.provider;
+  const lacksTarget = verb === "move" && !asked.gpu && !asked.instance_type && !asked.market && !asked.zone && !asked.provider && !asked.disk_gib && !asked.regions?.length && asked.usd_per_hour_max === undefined;
+  const lacksSize = verb === "disk" && !asked.disk_gib;
   const key = JSON.stringify({ ...asked, typed: undefined, anyway: undefined });
 
   useEffect(() => {
-    if (!asked.name || lacksTarget) return setPlan(undefined);
+    if (!asked.name || lacksTarget || lacksSize) return setPlan(undefined);
     let gone = false;
     setBusy(true);
     const timer = setTimeout(() => {
@@ -71,7 +74,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
         (found) => { if (!gone) { setPlan(found); setTrouble(undefined); setBusy(false); } },
         (error: unknown) => { if (!gone) { setPlan(undefined); setTrouble(problem(error)); setBusy(false); } },
       );
-    }, verb === "up" || verb === "move" ? 300 : 0);
+    }, verb === "up" || verb === "move" || verb === "disk" ? 300 : 0);
     return () => { gone = true; clearTimeout(timer); };
   }, [key]);
 
@@ -79,7 +82,8 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   const chosen = asked.provider || desk?.provider || clouds?.usual;
   const rented = clouds?.clouds.find((cloud) => cloud.name === chosen)?.rented ?? false;
   const ends = plan ? [...plan.works, ...plan.unsaved, ...plan.lost] : [];
-  const all: Asked = { ...asked, anyway: ends.length > 0 || verb === "down" };
+  const way = plan?.carries?.route?.by; // that was measured and shown is the one that is gone
+  const all: Asked = { ...asked, ...(way ? { route: way } : {}), anyway: ends.length > 0 || verb === "down" };
   const go = async () => {
     setSent(true);
     try {
@@ -94,7 +98,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   const ready = Boolean(plan) && !busy && !sent && (verb !== "down" || asked.typed === asked.name);
   const words = t(VERBS[verb]);
   return (
-    <Dialog title={desk ? `${words}: ${desk.name}` : t("Open a desk")} onClose={onClose}>
+    <Dialog title={desk ? t("{0}: {1}", words, desk.name) : t("Open a desk")} onClose={onClose}>
       <form onSubmit={(event) => { event.preventDefault(); if (ready) void go(); }}>
         <p class="muted">{t(ABOUT[verb])}</p>
         {verb === "up" && !desk && <Opening asked={asked} change={change} clouds={clouds?.clouds ?? []} chosen={chosen ?? ""} />}
@@ -102,12 +106,19 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
         {rented && (verb === "up" || verb === "move" || verb === "resume") && <Hardware asked={asked} change={change} />}
         {rented && verb === "up" && <Leaving asked={asked} change={change} />}
         {busy && !plan && <p class="muted" role="status">{t("Looking…")}</p>}
-        {verb === "stay" && (
+        {verb === "stay" && !asked.off && (
           <Field label={t("How long")} hint={t("45m, 1.5h, 2d")}>
             <input value={asked.seconds} onInput={(event) => change({ seconds: event.currentTarget.value })} required />
           </Field>
         )}
-        {plan && verb !== "stay" && (
+        {verb === "disk" && (
+          <Field label={t("Disk, GiB")}>
+            <input type="number" min="1" required autoFocus value={asked.disk_gib ?? ""} onInput={(event) => change({ disk_gib: event.currentTarget.valueAsNumber || null })} />
+          </Field>
+        )}
+        <More asked={asked} change={change} desk={desk} rented={rented} machines={clouds?.clouds.find((cloud) => cloud.name === desk?.provider)?.machines ?? false} />
+        {plan?.grown && <p role="status">{grownWords(plan.grown)}</p>}
+        {plan && verb !== "stay" && verb !== "disk" && (
           <section class={busy ? "plan busy" : "plan"} aria-busy={busy}>
             {price !== undefined && (
               <p class="price"><strong>{price}</strong> <span class="muted">{t("from then on")}</span></p>
@@ -151,6 +162,11 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
   );
 }
 
+/** What a disk would be, and cost. */
+const grownWords = ({ before_gib, gib, usd_per_month, told_per_month, runs }: Grown): string =>
+  before_gib ? [t("From {0} to {1} GiB", Math.round(before_gib), gib), usd_per_month > 0 && perMonth(usd_per_month, told_per_month), !runs && t("its file system grows at the next start")].filter(Boolean).join(" · ")
+    : t("Its next machine has a disk of {0} GiB.", gib);
+
 /** Steps in order, each with its reason. */
 export function Steps({ steps }: { steps: Step[] }): JSX.Element {
   if (!steps.length) return <p>{t("Nothing: it is so already.")}</p>;
@@ -191,6 +207,11 @@ function Carried({ goods }: { goods: Carriage }): JSX.Element {
           goods.usd_once ? t("{0} once for traffic, at most", usd(goods.usd_once)) : "",
           goods.data_files ? t("{0} files of data come from their source", goods.data_files.toLocaleString("en-US")) : ""].filter(Boolean).join(" · ")}
       </p>
+      {goods.route && <p><strong>{t(goods.route.by === "direct" ? "Straight from one machine to the other" : "Through this computer")}</strong>: {goods.route.why}</p>}
+      {goods.lines.length > 0 && <p class="muted">{list(goods.lines.map(({ place, bytes_per_second: speed }) => t("line to {0}: {1}", place, speed ? t("{0}/s, measured just now", size(speed)) : t("not measured"))))}</p>}
+      {goods.largest.filter((folder) => folder.may_be_data).map((folder) => (
+        <p class="muted" key={folder.name}>{t("{0} is {1}, unchanged for {2}: it travels, unless hotdesk.toml marks it as data.", folder.name, size(folder.bytes), length(folder.unchanged_seconds))}</p>
+      ))}
       <Ending title={t("cannot be read, and stops the move")} items={goods.unreadable} />
       {goods.replaced.length > 0 && (
         <details>
@@ -199,78 +220,5 @@ function Carried({ goods }: { goods: Carriage }): JSX.Element {
         </details>
       )}
     </>
-  );
-}
-
-interface Fields { asked: Asked; change: (more: Partial<Asked>) => void }
-interface Cloud { name: string; label: string; rented: boolean }
-
-function Opening({ asked, change, clouds, chosen }: Fields & { clouds: Cloud[]; chosen: string }): JSX.Element {
-  return (
-    <div class="fields">
-      <Field label={t("Name")} hint={t("a-z, 0-9 and hyphens")}>
-        <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onFocus={(event) => event.currentTarget.select()} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
-      </Field>
-      <Where value={chosen} clouds={clouds} change={change} />
-    </div>
-  );
-}
-
-/** Where a desk is to move; at first, nowhere. */
-function Places({ asked, change, clouds, stays }: Fields & { clouds: Cloud[]; stays: string }): JSX.Element {
-  const others = clouds.filter((cloud) => cloud.name !== stays);
-  return <div class="fields"><Where value={asked.provider ?? ""} clouds={others} change={change} first={t("Where it is")} /></div>;
-}
-
-function Where({ value, clouds, change, first }: { value: string; clouds: Cloud[]; change: Fields["change"]; first?: string }): JSX.Element {
-  const label = (cloud: Cloud): string => cloud.name === "any" ? t("Wherever it is best") : cloud.label === "this computer" ? t("This computer") : cloud.label;
-  return (
-    <Field label={t("Where")}>
-      <select value={value} onChange={(event) => change({ provider: event.currentTarget.value })}>
-        {first && <option value="">{first}</option>}
-        {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{label(cloud)}</option>)}
-      </select>
-    </Field>
-  );
-}
-
-function Leaving({ asked, change }: Fields): JSX.Element {
-  return (
-    <div class="fields">
-      <Field label={t("Park when idle for")} hint={t("45m, or never")}>
-        <input value={asked.idle ?? ""} onInput={(event) => change({ idle: event.currentTarget.value.trim() })} />
-      </Field>
-      <Field label={t("Shut down after")} hint={t("8h, or never")}>
-        <input value={asked.until ?? ""} onInput={(event) => change({ until: event.currentTarget.value.trim() })} />
-      </Field>
-    </div>
-  );
-}
-
-function Hardware({ asked, change }: Fields): JSX.Element {
-  return (
-    <div class="fields">
-      <Field label="GPU" hint={t("L4, A100:8 or none")}>
-        <input value={asked.gpu ?? ""} autoComplete="off" onInput={(event) => change({ gpu: event.currentTarget.value.trim() })} />
-      </Field>
-      <Field label={t("Type")} hint={t("such as g6.xlarge")}>
-        <input value={asked.instance_type ?? ""} autoComplete="off" onInput={(event) => change({ instance_type: event.currentTarget.value.trim() })} />
-      </Field>
-      <Field label={t("Market")}>
-        <select value={asked.market ?? ""} onChange={(event) => change({ market: event.currentTarget.value })}>
-          <option value="">{t(asked.verb === "up" ? "As usual" : "As it was")}</option>
-          <option value="cheapest">{t("Cheapest")}</option>
-          <option value="spot">{t("Spot")}</option>
-          <option value="on-demand">{t("On-demand")}</option>
-        </select>
-      </Field>
-      <Field label={t("At most, $/h")}>
-        <input type="number" min="0" step="any" value={asked.usd_per_hour_max ?? ""} onInput={(event) => {
-          const { usd_per_hour_max: _, ...rest } = asked;
-          const most = event.currentTarget.valueAsNumber;
-          change(Number.isNaN(most) ? { ...rest, usd_per_hour_max: undefined as never } : { usd_per_hour_max: most });
-        }} />
-      </Field>
-    </div>
   );
 }

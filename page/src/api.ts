@@ -8,7 +8,7 @@ export interface Desk {
   name: string; goal: string; phase: string; provider: string; region: string; zone: string; instance_type: string;
   market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
   usd_per_month: number; told_per_month: Amount | null; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
-  why: string; holder: string; idle: string; idle_seconds: number | null; idle_at: number | null; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
+  why: string; holder: string; idle: string; idle_seconds: number | null; idle_at: number | null; since: number; open_to: string[]; elsewhere: boolean; kept: string[]; released_at: number; ends_at: number;
   told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null; forwards: Port[];
   limits: { idle_minutes: number; lease_hours: number; stop_at: number } | null;
 }
@@ -27,11 +27,12 @@ export interface Act {
 export interface Look {
   at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string; per_hour?: Sum; per_month?: Sum;
 }
-export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay";
-export type Deed = Verb | "run" | "sweep";
+export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay" | "disk";
+export type Deed = Verb | "push" | "pull" | "run" | "sweep";
 export interface Asked {
   verb: Verb; name: string; provider?: string; instance_type?: string; gpu?: string; market?: string; regions?: string[];
-  zone?: string; disk_gib?: number; usd_per_hour_max?: number; idle?: string; lease?: string; until?: string;
+  zone?: string; disk_gib?: number | null; image?: string; initialization_rate?: number | null; origin?: string; rescue?: boolean; public_to?: string;
+  wait?: string; notify?: boolean; there?: boolean; no_wait?: boolean; route?: string; keep_old?: string; keep_logs?: boolean; off?: boolean; usd_per_hour_max?: number; idle?: string; lease?: string; until?: string;
   seconds?: string; fresh?: boolean; over_budget?: boolean; anyway?: boolean; typed?: string;
 }
 export interface Offer {
@@ -42,13 +43,17 @@ export interface Step {
   step: string; why: string; id?: string; what?: string; fix?: string; region?: string; keep_disk?: boolean;
   usd_per_hour?: number; told_per_hour?: Amount | null; order?: { offer?: Offer; image_id?: string }; offer?: Offer;
 }
+/** A disk that would grow, or has grown; `before_gib` 0: the next machine has it. */
+export interface Grown { gib: number; before_gib: number; usd_per_month: number; told_per_month: Amount | null; runs: boolean; free_gib: number }
 /** What a move to another place carries, as `hotdesk move --dry-run --json` has it. */
 export interface Carriage {
   files: number | null; bytes: number | null; uncounted: string; data_files: number | null; unreadable: string[]; seconds: number | null;
   usd_once: number | null; usd_per_hour: number; told_per_hour: Amount | null; replaced: { what: string; by: string }[];
+  route: { by: "direct" | "here"; why: string } | null; lines: { place: string; bytes_per_second: number | null }[];
+  largest: { name: string; bytes: number; unchanged_seconds: number; may_be_data: boolean }[];
 }
 export interface Plan {
-  carries?: Carriage | null; notes: string[];
+  carries?: Carriage | null; grown?: Grown; notes: string[];
   line: string[]; steps: Step[]; offers: Offer[]; works: string[]; unsaved: string[]; open: string[]; lost: string[];
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ActionDialog } from "./action";
 import { keep, useAddress } from "./address";
 import { ask, problem } from "./api";
-import { Field, Line, Trouble, date, figure, perHour, useAnswer } from "./parts";
+import { Field, Line, Trouble, clock, date, figure, perHour, useAnswer } from "./parts";
 import { COLOURS, Dots, Legend, Plot, scale, steps } from "./plot";
 import { Regions } from "./regions";
 import { Table } from "./table";
@@ -16,8 +16,9 @@ export interface Offers {
   machines: Machine[]; places: Place[]; bands: string[]; machine: number[]; place: number[]; spot: number[]; usd: number[];
   currencies: { name: string; rated: boolean; per_usd: number }[]; currency: number[]; told: Record<string, string>; source: number[]; estimates: boolean[];
   time: (number | null)[]; band: (number | null)[]; notes: string[]; gathered_at: number | null;
-  reserved: { instance_type: string; zone: string; source: string; reservation: string; free?: number; reserved_until?: number }[]; // paid already
+  reserved: Reserved[]; // paid already
 }
+interface Reserved { provider: string; region: string; zone: string; instance_type: string; gpu?: string; gpu_count?: number; source: string; reservation: string; free?: number; reserved_until?: number }
 /** The currency in which an offer's price is told. Dollars of one that is not rated only put prices in order: nobody is shown them. */
 export const currencyOf = (offers: Offers, row: number): Offers["currencies"][number] => offers.currencies[offers.currency[row] as number] as Offers["currencies"][number];
 
@@ -48,7 +49,10 @@ export function Choose(): JSX.Element {
   const values = Object.fromEntries(["q", "gpu", "market", "usd", "memory", "sort", "down", "plot", "spot"].map((name) => [name, said(name)])) as Record<string, string>;
   const change = (more: Record<string, string>) => keep("choose", { ...values, ...more });
   const [launch, setLaunch] = useState<number>();
+  const [inside, setInside] = useState<Reserved>();
   const offers = found.value;
+  const wanted = (values["q"] ?? "").toLowerCase().split(/\s+/);
+  const reserved = values["market"] === "spot" ? [] : (offers?.reserved ?? []).filter((one) => (!values["gpu"] || (values["gpu"] === "any" ? one.gpu : one.gpu === values["gpu"])) && wanted.every((word) => `${one.instance_type} ${one.zone} ${one.provider}`.includes(word)));
   const sort = SORTS.includes(values["sort"] ?? "") ? (values["sort"] as string) : "price";
   const key = [values["q"], values["gpu"], values["market"], values["usd"], values["memory"]].join("|");
   const fitting = useMemo(() => (offers ? filter(offers, values) : new Uint32Array()), [offers, key]);
@@ -64,11 +68,14 @@ export function Choose(): JSX.Element {
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
       {found.busy && !offers && <p class="muted" role="status">{t("Looking…")}</p>}
       {offers?.notes.map((note) => <div class="notice warm" key={note}>{note}</div>)}
-      {offers && offers.reserved.length > 0 && (
+      {offers && reserved.length > 0 && (
         <section class="card" aria-label={t("Reserved")}>
           <header><div><h2>{t("Reserved")}</h2><p class="muted">{t("Paid already: a desk that fits is launched there first, for nothing more.")}</p></div></header>
-          <ul class="plain">{offers.reserved.map((one) => (
-            <li key={one.reservation}><code>{one.instance_type}</code> · {one.zone} · {t("room for {0}", one.free ?? 0)}{one.reserved_until ? ` · ${t("until {0}", date(one.reserved_until))}` : ""} · {one.source} <code>{one.reservation}</code></li>
+          <ul class="plain">{reserved.map((one) => (
+            <li class="bar-line" key={one.reservation}>
+              <span class="grow"><strong>{one.instance_type}</strong>{one.gpu && ` · ${one.gpu}${(one.gpu_count ?? 1) > 1 ? ` ×${one.gpu_count}` : ""}`} · {one.zone} · {t("room for {0}", one.free ?? 0)}{one.reserved_until ? ` · ${t("until {0}", `${date(one.reserved_until)} ${clock(one.reserved_until)}`)}` : ""} <span class="muted">{one.source} {one.reservation}</span></span>
+              <button type="button" class="quiet tiny" aria-label={t("{0}: {1}", t("Open a desk"), one.reservation)} onClick={() => setInside(one)}>{t("Open a desk")}</button>
+            </li>
           ))}</ul>
         </section>
       )}
@@ -101,6 +108,7 @@ export function Choose(): JSX.Element {
           {values["spot"] && <Spot types={values["spot"]} onClose={() => change({ spot: "" })} />}
         </>
       )}
+      {inside && <ActionDialog verb="up" onClose={() => setInside(undefined)} first={{ provider: inside.provider, instance_type: inside.instance_type, regions: [inside.region], zone: inside.zone }} />}
       {launch !== undefined && offers && <Launch offers={offers} row={launch} onClose={() => setLaunch(undefined)} />}
     </>
   );

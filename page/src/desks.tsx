@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { post, problem, type Act, type Desk, type Problem, type Row, type Sum, type Verb } from "./api";
-import { ActionDialog, FIRST, VERBS, stepWord } from "./action";
+import { ABOUT, ActionDialog, FIRST, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
 import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, perMonth, phaseWord, together, usd } from "./parts";
 import { Forward, Ports } from "./ports";
+import { Do, Reached, WithoutTunnel } from "./reached";
 import { list, t } from "./words";
 import { Working } from "./working";
 
@@ -114,6 +115,8 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
         {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{perMonth(desk.usd_per_month, desk.told_per_month)}</Fact>}
         {up && limits && <Fact name={t("Idle")}>{idleWords(desk, limits.idle_minutes, now)}</Fact>}
         {up && limits && limits.lease_hours > 0 && <Fact name={t("Lease")}>{length(limits.lease_hours * 3600)}</Fact>}
+        {desk.released_at > 0 && <Fact name={t("Deleted by its cloud")}>{t("in {0}, unless its lease is renewed", length(desk.released_at - now))}</Fact>}
+        {desk.ends_at > 0 && <Fact name={t("Ended by its cloud")}>{t("in {0}; its disk stays", length(desk.ends_at - now))}</Fact>}
         {up && limits && limits.stop_at > 0 && <Fact name={t("Shuts down")}>{t("in {0}", length(limits.stop_at - now))}</Fact>}
         {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
       </dl>
@@ -121,10 +124,10 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
       {desk.why && desk.phase !== "unknown" && desk.phase !== "ready" && <p class="muted">{desk.why}</p>}
       {desk.charged_while_off && <div class="notice warm">{t("It is off and still costs {0}: park it.", perHour(desk.usd_per_hour, desk.told_per_hour))}</div>}
       {desk.left && <div class="notice warm">{t("Its machine has ended itself; what is left is being parked.")}</div>}
-      {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", list(desk.open_to))} <code>hotdesk notebook {desk.name} --private</code></div>}
+      {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", list(desk.open_to))} <Line words={["hotdesk", "notebook", desk.name, "--private"]} /><Do path="notebook" body={{ name: desk.name, private: true }}>{t("Close it again")}</Do></div>}
       {desk.kept.map((what) => <div class="notice warm" key={what}>{t("Another beginning's {0} is kept.", what)} <code>hotdesk gc</code></div>)}
       {!busy && !watched && !reached(desk) && (
-        <div class="notice warm"><span>{t("It was to be {0}, and nobody works on that now. This goes on with it:", phaseWord(desk.goal === "running" ? "ready" : desk.goal))}</span><Line words={["hotdesk", "watch", desk.name]} /></div>
+        <div class="notice warm"><span>{t("It was to be {0}, and nobody works on that now. This goes on with it:", phaseWord(desk.goal === "running" ? "ready" : desk.goal))}</span><Line words={["hotdesk", "watch", desk.name]} /><Do path="go-on" body={{ name: desk.name }}>{t("Go on with it")}</Do></div>
       )}
       <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(verb) => onVerb(verb)} />
       {up && desk.ssh && <Line words={desk.ssh} label={t("ssh")} />}
@@ -143,6 +146,7 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
           {up && <Forward desk={desk} />}
         </div>
       )}
+      {up && !desk.elsewhere && <Reached desk={desk} busy={busy} onVerb={onVerb} />}
       {up && <Working desk={desk.name} />}
       {mine.length > 0 && <Journal rows={mine} />}
     </section>
@@ -212,7 +216,7 @@ export function Doing({ acts, rows, now, holder = "", onClose, onAnyway }: Doing
       )}
       {acts.filter(([, act]) => act.error).map(([id, act]) => (
         <Trouble key={id} problem={act.error as Problem} onClose={() => onClose(id)}>
-          {act.error?.exit_code === 5 && act.verb !== "run" && act.verb !== "sweep" && <button type="button" onClick={() => { onClose(id); onAnyway(act.verb as Verb); }}>{t("Look again")}</button>}
+          {act.error?.exit_code === 5 && act.verb in ABOUT && <button type="button" onClick={() => { onClose(id); onAnyway(act.verb as Verb); }}>{t("Look again")}</button>}
         </Trouble>
       ))}
     </>
@@ -244,6 +248,7 @@ function Jupyter({ desk }: { desk: Desk }): JSX.Element {
               <p class="muted">{t("It asks for this password once; your browser then stays signed in.")}</p>
               <div class="line"><code tabIndex={0} role="group" aria-label={t("Password")}>{found.password}</code><Copy text={found.password} /></div>
               <div class="buttons end"><a class="button primary" href={found.url} target="_blank" rel="noreferrer noopener" autoFocus>{t("Open Jupyter")}</a></div>
+              {desk.provider !== "local" && desk.provider !== "ssh" && <WithoutTunnel desk={desk} />}
             </>
           )}
         </Dialog>

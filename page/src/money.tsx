@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { ask, post, problem, type Amount, type Problem } from "./api";
-import { Dialog, Line, Trouble, length, together, usd, useAnswer } from "./parts";
+import { Dialog, Line, Trouble, date, length, size, together, usd, useAnswer } from "./parts";
 import { COLOURS, Plot, scale } from "./plot";
 import { Table } from "./table";
 import { list, said, t, type Word } from "./words";
@@ -60,6 +60,7 @@ export function Money(): JSX.Element {
           <p class="muted">{t("US dollars; not counted: {0}", list(bill.not_counted.map((what) => (said(what) ? t(what) : what))))}</p>
         </section>
       )}
+      <Images />
       <Leftovers />
     </>
   );
@@ -98,6 +99,34 @@ function Days({ lines, by }: { lines: BillLine[]; by: "kind" | "desk" }): JSX.El
       </Plot>
       <ul class="legend">{names.map((name, k) => <li key={name}><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" rx="3" class={`bar ${COLOURS[k % 5]}`} /></svg>{by === "kind" ? t(name as Word) : name}</li>)}</ul>
     </>
+  );
+}
+
+interface KeptImage { id: string; desk: string; provider: string; region: string; bytes: number; shared_bytes: number | null; usd_per_month: number; told_per_month: Amount | null; age_seconds: number | null; verified: boolean; until: number | null; why: string }
+
+function Images(): JSX.Element | null {
+  const { value, error } = useAnswer(() => ask<{ images: KeptImage[]; unread: string[] }>("images"), []);
+  if (error !== undefined) return <Trouble problem={problem(error)} />;
+  if (!value?.images.length && !value?.unread.length) return null;
+  return (
+    <section class="card">
+      <header><div><h2>{t("Images")}</h2><p class="muted">{t("What desks come back from, in every place in use.")}</p></div></header>
+      {value.images.length > 0 && (
+        <Table label={t("Images")} rows={value.images} height={360} columns={[
+          { name: t("Desk"), cell: (image) => image.desk, narrow: true },
+          { wide: 14, name: t("Id"), cell: (image) => <code>{image.id}</code> },
+          { wide: 9, name: t("Where"), cell: (image) => (image.provider === image.region ? image.provider : `${image.provider}/${image.region}`) },
+          { name: t("Age"), cell: (image) => (image.age_seconds === null ? "" : length(image.age_seconds)), right: true, narrow: true },
+          { name: t("Size"), cell: (image) => size(image.bytes), right: true },
+          { name: t("Shared"), cell: (image) => (image.shared_bytes === null ? "" : size(image.shared_bytes)), right: true },
+          { wide: 6, name: t("a month"), cell: (image) => image.told_per_month?.text ?? usd(image.usd_per_month), right: true, narrow: true },
+          { wide: 6, name: t("Until"), cell: (image) => (image.until === null ? "" : date(image.until)) },
+          { wide: 22, name: t("Why"), cell: (image) => image.why },
+        ]} />
+      )}
+      {value.unread.length > 0 && <div class="notice warm">{t("Not looked at: {0}", list(value.unread))}</div>}
+      <Line words={["hotdesk", "images"]} />
+    </section>
   );
 }
 

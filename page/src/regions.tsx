@@ -39,7 +39,7 @@ const near = (latency: number | null): number => (latency === null ? NEAR.length
 
 interface Box { left: number; right: number; top: number; bottom: number }
 interface Dot { x: number; y: number; r: number }
-interface Label { key: string; text: string; x: number; y: number; anchor: "start" | "middle" | "end" }
+interface Label { key: string; text: string; x: number; y: number; anchor: "start" | "middle" | "end"; lead: [number, number, number, number] | undefined }
 
 /** As wide as a name may be in the plot's letters, which cannot be measured before they are drawn. */
 const wideOf = (text: string): number => [...text].reduce((sum, letter) => sum + (letter > "\u2e80" ? 12.5 : 7.8), 0);
@@ -54,19 +54,22 @@ function labels(named: Region[], dots: Dot[], dot: (region: Region) => Dot, widt
     const text = region.latency === null ? region.city : `${region.city} ${Math.round(region.latency)} ms`;
     const long = wideOf(text);
     const { x, y, r } = dot(region);
-    const away = r + 4;
-    const aside = away * 0.8; // at a corner
-    const tries: [number, number, Label["anchor"]][] = [
-      [x + away, y + 4, "start"], [x - away, y + 4, "end"], [x, y - away - 3, "middle"], [x, y + away + 10, "middle"],
-      [x + aside, y - aside - 1, "start"], [x + aside, y + aside + 9, "start"], [x - aside, y - aside - 1, "end"], [x - aside, y + aside + 9, "end"],
-    ];
-    for (const [at, base, anchor] of tries) {
-      const left = anchor === "start" ? at : anchor === "end" ? at - long : at - long / 2;
-      const box = { left: left - 2, right: left + long + 2, top: base - 11, bottom: base + 4 }; // with the rim that sets it off
-      if (box.left < 0 || box.right > width || box.top < 0 || box.bottom > height || dots.some((one) => covers(box, one)) || boxes.some((one) => meets(box, one))) continue;
-      boxes.push(box);
-      placed.push({ key: region.key, text, x: at, y: base, anchor });
-      break;
+    place: for (const out of [0, 14, 30, 50, 75]) { // further out, a line leads to the dot
+      const away = r + 4 + out;
+      const aside = away * 0.8; // at a corner
+      const tries: [number, number, Label["anchor"]][] = [
+        [x + away, y + 4, "start"], [x - away, y + 4, "end"], [x, y - away - 3, "middle"], [x, y + away + 10, "middle"],
+        [x + aside, y - aside - 1, "start"], [x + aside, y + aside + 9, "start"], [x - aside, y - aside - 1, "end"], [x - aside, y + aside + 9, "end"],
+      ];
+      for (const [at, base, anchor] of tries) {
+        const left = anchor === "start" ? at : anchor === "end" ? at - long : at - long / 2;
+        const box = { left: left - 2, right: left + long + 2, top: base - 11, bottom: base + 4 }; // with the rim that sets it off
+        if (box.left < 0 || box.right > width || box.top < 0 || box.bottom > height || dots.some((one) => covers(box, one)) || boxes.some((one) => meets(box, one))) continue;
+        boxes.push(box);
+        const lead: Label["lead"] = out ? [x, y, Math.min(Math.max(x, box.left), box.right), y < base ? box.top : box.bottom] : undefined;
+        placed.push({ key: region.key, text, x: at, y: base, anchor, lead });
+        break place;
+      }
     }
   }
   return placed;
@@ -85,7 +88,7 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
   const meridians = [-120, -90, -60, -30, 0, 30, 60, 90, 120, 150];
   const drawn = all.filter((region) => region.at).reverse();
   const dot = (region: Region): Dot => ({ x: x(region.at?.[1] ?? 0), y: y(region.at?.[0] ?? 0), r: size(region.usd) });
-  const named = (): Label[] => labels(drawn.filter((region) => region.best), drawn.map(dot), dot, width, height, parallels.map((p) => ({ left: 0, right: 40, top: Math.max(12, y(p) - 4) - 11, bottom: Math.max(12, y(p) - 4) + 3 })));
+  const names = labels(drawn.filter((region) => region.best), drawn.map(dot), dot, width, height, parallels.map((p) => ({ left: 0, right: 40, top: Math.max(12, y(p) - 4) - 11, bottom: Math.max(12, y(p) - 4) + 3 })));
   const label = t("{0} regions by latency and by the lowest price", all.length);
   return (
     <div class="regions">
@@ -94,8 +97,9 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
           <svg width={width} height={height + 22} role="img" aria-label={label}>
             {parallels.map((p) => <g key={p}><line x2={width} y1={y(p)} y2={y(p)} class={p ? "grid" : "axis"} /><text x="2" y={Math.max(12, y(p) - 4)}>{p ? `${Math.abs(p)}° ${p > 0 ? "N" : "S"}` : "0°"}</text></g>)}
             {meridians.map((m) => <g key={m}><line x1={x(m)} x2={x(m)} y2={height} class="grid" />{(width > 600 || m % 60 === 0) && <text x={Math.max(22, x(m))} y={height + 16} text-anchor="middle">{m ? `${Math.abs(m)}° ${m > 0 ? "E" : "W"}` : "0°"}</text>}</g>)}
+            {names.map(({ key, lead }) => lead && <line key={key} class="axis" x1={lead[0]} y1={lead[1]} x2={lead[2]} y2={lead[3]} />)}
             {drawn.map((region) => <circle key={region.key} cx={dot(region).x} cy={dot(region).y} r={dot(region).r} class={`region near${near(region.latency)}`} onClick={() => onChoose(region.region)}><title>{words(offers, region)}</title></circle>)}
-            {named().map(({ key, text, x: left, y: base, anchor }) => <text key={key} class="over head" x={left} y={base} text-anchor={anchor}>{text}</text>)}
+            {names.map(({ key, text, x: left, y: base, anchor }) => <text key={key} class="over head" x={left} y={base} text-anchor={anchor}>{text}</text>)}
           </svg>
         )}
         <ul class="legend">

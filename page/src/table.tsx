@@ -10,18 +10,31 @@ interface TableProps<R> {
   of?: string; // what the rows were chosen by: while it stays, rows come and go without a jump to the first
 }
 const ROW = 36;
+const REST = 150; // milliseconds without a leap
 
 export function Table<R>({ label, columns, rows, height = 520, sorted, falling, onSort, onChoose, chosen, of }: TableProps<R>): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [at, setAt] = useState(0);
   const tall = Math.min(height, rows.length * ROW + ROW + 18);
-  const first = Math.max(0, Math.min(Math.floor(top / ROW) - 5, rows.length - 1));
+  const [leaps, setLeaps] = useState(false); // while every look shows other rows, none is drawn besides those in view
+  const beyond = leaps ? 0 : 5;
+  const first = Math.max(0, Math.min(Math.floor(top / ROW) - beyond, rows.length - 1));
   const most = Math.ceil(height / ROW) + 10;
-  const last = Math.min(rows.length, first + most);
+  const last = Math.min(rows.length, leaps ? first + Math.ceil(tall / ROW) : first + most);
   const ring = useRef({ first: 0, base: 0 });
   if (Math.abs(first - ring.current.first) >= most / 2) ring.current.base += first - ring.current.first; // a leap: the rows stay where they are, and change
   ring.current.first = first;
+  const rest = useRef(0);
+  const scrolled = (y: number) => {
+    if (Math.abs(y - top) >= tall) {
+      clearTimeout(rest.current);
+      rest.current = setTimeout(() => setLeaps(false), REST) as unknown as number;
+      setLeaps(true);
+    }
+    setTop(y);
+  };
+  useEffect(() => () => clearTimeout(rest.current), []);
   useEffect(() => {
     setAt(0);
     setTop(0);
@@ -47,7 +60,7 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
   }
   return (
     <div class="table" ref={box} tabIndex={0} role="region" aria-label={`${label}: ${t("{0} rows; arrow keys move", rows.length)}`} style={{ height: `${tall}px` }}
-      onKeyDown={move} onScroll={(event) => { const y = event.currentTarget.scrollTop; requestAnimationFrame(() => setTop(y)); }}>
+      onKeyDown={move} onScroll={(event) => { const y = event.currentTarget.scrollTop; requestAnimationFrame(() => scrolled(y)); }}>
       <table aria-rowcount={rows.length + 1}>
         <thead>
           <tr>

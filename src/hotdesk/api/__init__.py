@@ -416,15 +416,14 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
 
     def show(self, name: str | None = None) -> View:
         """One desk, and what it says of itself (`remarks`). Raises `Unknown`, `NotAllowed`, `Unreachable`."""
-        from hotdesk.services import data
+        from hotdesk.services import reached
 
         s = self.services
         desk = s.store.desk(name or s.goals.only())
         view = s.views.of(desk, s.clouds.survey(desk.provider).of(desk.name))
         if view.phase != "ready":
             return view
-        remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
-        remarks += data.remarks(s.state, s.config, desk.name, lambda: s.views.proven(desk))
+        remarks = reached.remarks(s, desk, view.gpu)
         view = s.views.idle(desk, view)  # its agent was asked
         return replace(view, remarks=remarks, stays_seconds=s.staying.stays(desk))
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
-from hotdesk.services import forms
+from hotdesk.services import forms, reached
 from hotdesk.web import choosing, settings, starting, sweeping
 
 if TYPE_CHECKING:
+    from hotdesk.services.move_shapes import KeptImages
     from hotdesk.services.shapes import Bill, Entry, JobRow
 
 Words = Mapping[str, str]
@@ -49,10 +50,14 @@ def now(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """What a desk is doing: its load, what works there, what is open, and for how long it stays."""
     services = desks.services
     desk = services.store.desk(said.get("name", ""))
-    load, why = None, ""
+    load, why, remarks = None, "", list[dict[str, str]]()
     try:
         [top] = desks.top(desk.name)
         load, why = forms.top(top)["load"], top.why
+        remarks = [
+            {"topic": r.topic, "text": r.text, "fix": r.fix}
+            for r in reached.remarks(services, desk, top.view.gpu)
+        ]
     except HotdeskError as error:  # it may be ending just now
         why = f"{error.what} {error.why}"
     work = services.work.at_work(desk)
@@ -63,7 +68,13 @@ def now(desks: Hotdesk, said: Words) -> dict[str, Any]:
         "open": work.open,
         "stays_seconds": services.staying.stays(desk),
         "why": why,
+        "remarks": remarks,
     }
+
+
+def images(desks: Hotdesk, said: Words) -> KeptImages:
+    """The images of desks: where each is, what it costs, and until when it stays."""
+    return desks.images(said.get("name") or None)
 
 
 def doctor(desks: Hotdesk, said: Words) -> Any:
@@ -78,8 +89,13 @@ def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
     from hotdesk.core.clouds import KNOWN
     from hotdesk.services.goals import ANY
 
-    known = [{"name": name, "label": cloud.label, "rented": cloud.rented} for name, cloud in KNOWN.items()]
-    known.append({"name": ANY, "label": ANY, "rented": True})  # the best of them: see services/anywhere.py
+    known = [
+        {"name": name, "label": cloud.label, "rented": cloud.rented, "machines": bool(cloud.machines)}
+        for name, cloud in KNOWN.items()
+    ]
+    known.append(
+        {"name": ANY, "label": ANY, "rented": True, "machines": False}
+    )  # the best of them: see services/anywhere.py
     return {"clouds": known, "usual": desks.services.goals.provider("")}
 
 
@@ -114,6 +130,7 @@ QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
     "costs": costs,
     "doctor": doctor,
     "gc": left_over,
+    "images": images,
     "jobs": jobs,
     "log": log,
     "logs": logs,

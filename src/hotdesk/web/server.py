@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
-from hotdesk.web import terminal, verbs
+from hotdesk.web import at_desk, terminal, verbs
 from hotdesk.web.answering import Here, answered
 from hotdesk.web.asking import FAILED, READS, Asker, Reply, words
 from hotdesk.web.changes import ACTS, CHANGES, SHOWN
@@ -109,7 +109,7 @@ class Page:
         return await in_thread(lambda: _packed(self.asker.ask(READS + question, said)))
 
     async def _ticket(self, request: Request) -> Response:
-        asked = await _read(request, verbs.Named)
+        asked = await _read(request, at_desk.Named)
         if isinstance(asked, Response):
             return asked
         return await in_thread(

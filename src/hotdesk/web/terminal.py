@@ -21,8 +21,8 @@ from hotdesk.api import Hotdesk
 from hotdesk.connect import ssh
 from hotdesk.connect.pseudo_terminal import PseudoTerminal
 from hotdesk.system import ticks
+from hotdesk.web.at_desk import Named
 from hotdesk.web.threads import in_thread
-from hotdesk.web.verbs import Named
 
 TICKET_SECONDS = 30.0
 AT_ONCE = 65536  # bytes that are read together

@@ -15,14 +15,18 @@ from hotdesk.core.model import Desk, Goal, Value, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import Start
 from hotdesk.parallel import aside
-from hotdesk.services import forms
+from hotdesk.services import exposure, forms
+from hotdesk.services.exposure import CALLER
+from hotdesk.services.goals import KEEP_SECONDS
 from hotdesk.services.limits import Limits
+from hotdesk.services.route import AUTO
 from hotdesk.services.wanting import wanted
 from hotdesk.web.asking import DOES, Asker
 from hotdesk.web.live import Board, Things
 
 ENDS = {"park": Goal.PARKED, "stop": Goal.STOPPED, "down": Goal.GONE}
 OPENS = {"up", "resume", "start"}
+MOST_GIB = 65536
 KEPT_ACTS = 30  # that have ended
 SHOWN_OFFERS = 6
 
@@ -30,7 +34,7 @@ SHOWN_OFFERS = 6
 class Asked(Value, frozen=True):
     """A verb and its options, as the page sends them. What is "" or null was not said."""
 
-    verb: Literal["up", "resume", "start", "park", "stop", "move", "down", "stay"]
+    verb: Literal["up", "resume", "start", "park", "stop", "move", "down", "stay", "disk"]
     name: str
     provider: str = ""
     instance_type: str = ""
@@ -40,12 +44,25 @@ class Asked(Value, frozen=True):
     regions: tuple[str, ...] = ()
     zone: str = ""
     disk_gib: int | None = None
+    image: str = ""
+    initialization_rate: int | None = None
     usd_per_hour_max: float | None = None
     idle: str = ""  # as after --idle: 45m, or never
     lease: str = ""
     until: str = ""
     seconds: str = ""  # of `stay`: 2h
+    off: bool = False  # of `stay`: as usual again
     fresh: bool = False
+    origin: str = ""  # the image or volume to go on from, where several hold work
+    rescue: bool = False
+    public_to: str = ""  # of `up`: who reaches its Jupyter without a tunnel; CALLER: this computer
+    wait: str = ""  # of `up`: how long what is sold out is tried again
+    notify: bool = False
+    there: bool = False  # of `park`: its image stays at its machine
+    no_wait: bool = False
+    route: Literal["", "auto", "direct", "here"] = ""
+    keep_old: str = ""  # of `move`: how long its last image stays where it was
+    keep_logs: bool = False
     over_budget: bool = False
     anyway: bool = False  # what would end was shown, and agreed to
     typed: str = ""  # the desk's name, typed by who wants it deleted
@@ -53,7 +70,18 @@ class Asked(Value, frozen=True):
     @property
     def given(self) -> dict[str, Any]:
         """The options about hardware that were said."""
-        names = ("instance_type", "gpu", "cheap", "market", "regions", "zone", "disk_gib", "usd_per_hour_max")
+        names = (
+            "instance_type",
+            "gpu",
+            "cheap",
+            "market",
+            "regions",
+            "zone",
+            "disk_gib",
+            "image",
+            "initialization_rate",
+            "usd_per_hour_max",
+        )
         said = {name: getattr(self, name) for name in names}
         return {
             name: value for name, value in said.items() if value not in (None, "", ()) and value is not False
@@ -69,11 +97,27 @@ class Asked(Value, frozen=True):
         )
 
     @property
+    def keep_seconds(self) -> float:
+        """For how long its last image stays in a place that it leaves. Raises `Usage`."""
+        hours = length(self.keep_old, "h")
+        return KEEP_SECONDS if hours is None else 3600.0 * hours
+
+    @property
+    def size(self) -> int:
+        """GiB of a disk that grows. Raises `Usage` where nobody said how many."""
+        if not 0 < (self.disk_gib or 0) <= MOST_GIB:
+            raise Usage(
+                "How big shall it be?", f"1 to {MOST_GIB:,} GiB.", f"hotdesk disk {self.name} --size 200"
+            )
+        return self.disk_gib or 0
+
+    @property
     def line(self) -> list[str]:
         """The same for a terminal, as words."""
         said = ["hotdesk", self.verb, self.name]
         if self.verb == "stay":
-            return [*said, self.seconds]
+            return [*said, "--off"] if self.off else [*said, self.seconds]
+        disk = "" if self.disk_gib is None else str(self.disk_gib)
         for option, value in (
             ("--provider", self.provider if self.verb in {"up", "move"} else ""),
             ("--type", self.instance_type),
@@ -81,16 +125,29 @@ class Asked(Value, frozen=True):
             ("--market", self.market),
             *(("--region", region) for region in self.regions),
             ("--zone", self.zone),
-            ("--disk", "" if self.disk_gib is None else str(self.disk_gib)),
+            ("--size" if self.verb == "disk" else "--disk", disk),
+            ("--image", self.image),
+            ("--initialization-rate", str(self.initialization_rate or "")),
             ("--max-usd", "" if self.usd_per_hour_max is None else f"{self.usd_per_hour_max:g}"),
             ("--idle", self.idle),
             ("--lease", self.lease),
             ("--until", self.until),
+            ("--public-to", "" if self.public_to == CALLER else self.public_to),
+            ("--from", self.origin),
+            ("--wait-for-capacity", self.wait),
+            ("--route", self.route),
+            ("--keep-old", self.keep_old),
         ):
             said += [option, value] if value else []
         for flag, on in (
             ("--cheap", self.cheap),
+            ("--public", self.public_to == CALLER),
             ("--fresh", self.fresh),
+            ("--rescue", self.rescue),
+            ("--notify", self.notify),
+            ("--there", self.there),
+            ("--no-wait", self.no_wait),
+            ("--keep-logs", self.keep_logs),
             ("--over-budget", self.over_budget),
             ("--yes", self.anyway),
         ):
@@ -109,19 +166,6 @@ class Clicked(Protocol):
     def line(self) -> list[str]: ...
     @property
     def over_budget(self) -> bool: ...
-
-
-class Named(Value, frozen=True):
-    """A desk."""
-
-    name: str
-
-
-class Ported(Value, frozen=True):
-    """A desk, and ports of it: "6006", or "8000:80" for its port 80 at 8000 here."""
-
-    name: str
-    ports: tuple[str, ...]
 
 
 class Numbered(Value, frozen=True):
@@ -156,6 +200,13 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     if asked.verb == "stay":
         length(asked.seconds, "h")
         return found
+    if asked.verb == "disk":
+        return {**found, "grown": msgspec.to_builtins(desks.disk(asked.name, asked.size, dry_run=True))}
+    if asked.there:
+        services.goals.check_store(asked.name)
+    if asked.public_to:
+        exposure.who_may(asked.public_to)
+        services.exposure.can_be_public(asked.provider or services.goals.provider(asked.name))
     known = desks.services.store.find(asked.name)
     row = _row(desks, asked)
     ending = asked.verb in ENDS or asked.verb == "move"
@@ -163,7 +214,7 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
         work = services.work.at_work(row)
         found |= {"works": work.works, "unsaved": work.unsaved, "open": work.open}
         found["lost"] = [] if asked.verb == "down" else services.work.at_stake(row)
-    if row.goal is Goal.RUNNING and services.billing.launches(row):
+    if row.goal is Goal.RUNNING and services.billing.launches(row) and not asked.over_budget:
         services.billing.within_budget(row)
     steps = services.goals.steps(row)
     found["steps"] = msgspec.to_builtins(steps)
@@ -175,7 +226,7 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
         offers = row.bound.offers if row.bound else row.offers
         found["offers"] = msgspec.to_builtins(offers[:SHOWN_OFFERS])
     if asked.verb == "move" and known:
-        found["carries"] = services.carrying.planned(known, row)
+        found["carries"] = services.carrying.planned(known, row, asked.route or AUTO)
     return found
 
 
@@ -185,9 +236,9 @@ def _row(desks: Hotdesk, asked: Asked) -> Desk:
     if goal := ENDS.get(asked.verb):
         return goals.wanted(store.desk(asked.name).name, goal)
     if asked.verb == "move":
-        return goals.moved(asked.name, *_move_to(desks, asked))
+        return goals.moved(asked.name, *_move_to(desks, asked), asked.keep_seconds)
     want, provider = _want(desks, asked)
-    row = goals.wanted(asked.name, Goal.RUNNING, want, provider, asked.fresh)
+    row = goals.wanted(asked.name, Goal.RUNNING, want, provider, asked.fresh, origin=asked.origin)
     return asked.limits.of(row, desks.services.clock.now())
 
 
@@ -214,55 +265,50 @@ def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     name, anyway = asked.name, asked.anyway
     match asked.verb:
         case "stay":
-            desks.stay(name, length(asked.seconds, "s") or 0.0)
+            desks.stay(name, 0.0 if asked.off else length(asked.seconds, "s") or 0.0)
             return {}
+        case "disk":
+            told: dict[str, Any] = msgspec.to_builtins(desks.disk(name, asked.size))
+            return told
         case "down":
             had = [thing.id for thing in desks.services.store.sighted(name)]
-            beside = desks.down(name, anyway=anyway)
+            beside = desks.down(name, anyway=anyway, keep_logs=asked.keep_logs)
             kept, unread = desks.services.cleanup.retained(had)
             return {"kept": [*beside, *(thing.id for thing in kept)], "unread": list(unread)}
         case "park":
-            return forms.desk(desks.park(name, anyway=anyway))
+            return forms.desk(desks.park(name, there=asked.there, anyway=anyway, wait=not asked.no_wait))
         case "stop":
             return forms.desk(desks.stop(name, anyway=anyway))
         case "move":
             want, provider = _move_to(desks, asked)
-            return forms.desk(desks.move(name, want, provider=provider, anyway=anyway))
+            moved = desks.move(
+                name,
+                want,
+                provider=provider,
+                keep_seconds=asked.keep_seconds,
+                route=asked.route or AUTO,
+                anyway=anyway,
+            )
+            return forms.desk(moved)
     want, provider = _want(desks, asked)
-    limits = asked.limits
-    return forms.desk(desks.up(name, want=want, provider=provider, fresh=asked.fresh, limits=limits))
+    up = desks.up(
+        name,
+        want=want,
+        provider=provider,
+        fresh=asked.fresh,
+        origin=asked.origin,
+        limits=asked.limits,
+        rescue=asked.rescue,
+        public=asked.public_to,
+        wait_seconds=3600.0 * (length(asked.wait, "h") or 0.0),
+        notify=asked.notify,
+    )
+    return forms.desk(up)
 
 
 def planned(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     """A verb's plan, and its line for the terminal."""
     return {"line": asked.line, **plan(desks, asked)}
-
-
-def notebook(desks: Hotdesk, asked: Named) -> dict[str, Any]:
-    """The desk's Jupyter, answering, and its password."""
-    shown = desks.notebook(asked.name)
-    _renewed(desks, asked.name)
-    return {"url": shown.url, "password": shown.password}
-
-
-def forward(desks: Hotdesk, asked: Ported) -> list[Any]:
-    """Open ports of a desk; all that are open."""
-    found = desks.forward(asked.name, *asked.ports)
-    _renewed(desks, asked.name)
-    return [forms.forward(port) for port in found]
-
-
-def forward_stop(desks: Hotdesk, asked: Ported) -> list[Any]:
-    """Close these ports; those that were closed."""
-    return [forms.forward(port) for port in desks.forward(asked.name, *asked.ports, stop=True)]
-
-
-def _renewed(desks: Hotdesk, name: str) -> None:
-    """See that somebody renews the desk's lease while a tunnel to it is open."""
-    from hotdesk.loop import watcher
-
-    if desks.services.store.desk(name).lease_hours:
-        watcher.ask_for(desks.services.store, forever=False)
 
 
 def clean(desks: Hotdesk, asked: Nothing) -> dict[str, Any]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hotdesk.cli.ui import options, render
-
-if TYPE_CHECKING:
-    from hotdesk.services.shapes import Editor
+from hotdesk.services import reached
 
 
 @click.command()
@@ -27,22 +23,14 @@ def command(name: str | None, *, only_print: bool, setup: bool, as_json: bool) -
     Editors read ~/.ssh/config. Run with `--setup` once: it includes hotdesk's own file there, in which every
     desk opened this way is a host named hotdesk-NAME.
     """
-    from hotdesk.connect import editor
-
     with options.open_desks() as desks:
-        name = name or desks.services.goals.only()
-        access = desks.services.access(name)
-        hosts = editor.write_host(access, desks.services.state)
-    theirs = Path.home() / ".ssh" / "config"
-    if setup and editor.include(theirs, hosts):
-        render.note(f"{theirs} now includes {hosts}.")
-    link = editor.link(access)
+        found = reached.editor(desks.services, name or desks.services.goals.only(), setup=setup)
+    name, link = found["desk"], found["link"]
     if as_json:
-        answer: Editor = {"desk": name, "link": link, "included": editor.includes(theirs, hosts)}
-        render.json(answer)
+        render.json(found)
         return
     render.echo(link)
-    if not editor.includes(theirs, hosts):
+    if not found["included"]:
         render.note(f"Your ssh settings do not know this desk yet: hotdesk code {shlex.quote(name)} --setup")
     elif not only_print and (program := shutil.which("code")):
         subprocess.run([program, "--folder-uri", link.replace("vscode://vscode-remote/", "vscode-remote://")])
