@@ -298,6 +298,14 @@ def test_all_pages_of_both_kinds_are_read(fake: FakeEcs, client: Client) -> None
     assert len({row["InstanceTypeId"] for row in types}) == 11
 
 
+def test_a_page_that_names_itself_as_the_next_is_not_read_for_ever(fake: FakeEcs, client: Client) -> None:
+    page = '{"InstanceTypes": {"InstanceType": []}, "NextToken": "2"}'
+    fake.world.harm("DescribeInstanceTypes", status=200, body=page, times=None)
+    with pytest.raises(Refused, match="the same page again"):
+        client.pages("ecs", REGION, "DescribeInstanceTypes", "InstanceTypes", "InstanceType")
+    assert [entry["action"] for entry in fake.world.log] == ["DescribeInstanceTypes"] * 2
+
+
 # ---- the connection ----------------------------------------------------------------------------------
 
 

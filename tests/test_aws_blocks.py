@@ -132,6 +132,9 @@ def test_a_block_that_was_extended_is_not_left(fake: FakeEc2, tmp_path: Path) ->
     watch(laptop)
     laptop.check("blue", Goal.RUNNING)
     assert ends_at(laptop) == pytest.approx(ends + 24 * HOUR, abs=1.0)
+    live = laptop.aws.survey().of("blue").live
+    assert live is not None
+    assert laptop.aws.access(live).ends_at == live.ends_at, "so the agent there is told"
     sleep_until(laptop, ends + HOUR)
     watch(laptop)
     laptop.check("blue", Goal.RUNNING)

@@ -30,6 +30,7 @@ class Scratch(Value, frozen=True):
 
 _WRITE = "umask 077; mkdir -p ~/.hotdesk && cat > ~/.hotdesk/{0}.new && mv ~/.hotdesk/{0}.new ~/.hotdesk/{0}"
 _SECONDS = 60.0
+ENDS = "ends_seconds"  # no limit, but what the agent goes by (guest/agent.py)
 
 
 def limits(desk: Desk, now: float) -> dict[str, float]:
@@ -46,7 +47,12 @@ def limits(desk: Desk, now: float) -> dict[str, float]:
 
 def tell(access: Access, desk: Desk, now: float) -> None:
     """Write the limits to the desk, which also renews its lease. Raises `Unreachable`."""
-    _write(access, "leave", json.dumps(limits(desk, now)))
+    _write(access, "leave", json.dumps(to_tell(access, desk, now)))
+
+
+def to_tell(access: Access, desk: Desk, now: float) -> dict[str, float]:
+    """The limits, and when its cloud ends the machine: that may have been put off since the launch."""
+    return limits(desk, now) | ({ENDS: access.ends_at - now} if access.ends_at > now else {})
 
 
 def stay(access: Access, seconds: float) -> None:
@@ -94,7 +100,8 @@ def read(said: bytes) -> Told:
         found = wire.json(text, dict[str, Any]) if text.strip() else {}
     except msgspec.DecodeError:
         found = {}
-    limits = {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and abs(v) < _MOST_SECONDS}
+    numbers = {k: v for k, v in found.items() if isinstance(v, (int, float)) and k != ENDS}
+    limits = {k: float(v) for k, v in numbers.items() if abs(v) < _MOST_SECONDS}
     seconds = float(age) if re.fullmatch(r"-?[0-9]{1,12}", age) and found else 0.0
     units = dict(line.split(" ", 1) for line in services.splitlines() if " " in line)
     left = float(stays) if re.fullmatch(r"[0-9]{1,12}\n", stays) else 0.0

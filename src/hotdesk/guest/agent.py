@@ -333,10 +333,23 @@ def recommendation(metadata: Metadata) -> dict[str, Any] | None:
 
 
 def known_end() -> dict[str, Any] | None:
-    """A notice of an end that was known since the launch, when it is near; None else."""
-    if not ENDS or time.time() < ENDS - END_SECONDS:
+    """A notice of an end that was known since the launch, when it is near; None else.
+
+    It may have been put off since: hotdesk says so with the desk's limits.
+    """
+    at = max([ENDS, *(_put_off(home) for home in homes())]) if ENDS else 0.0
+    if not at or time.time() < at - END_SECONDS:
         return None
-    return {"action": "end", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ENDS))}
+    return {"action": "end", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))}
+
+
+def _put_off(home: str) -> float:
+    """When the machine ends by what its owner's hotdesk said last; 0 where it said nothing."""
+    told = f"{home}/.hotdesk/leave"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
+        at = os.stat(told).st_mtime + float(_read(told)["ends_seconds"])
+        return at if at < 1e10 else 0.0
+    return 0.0
 
 
 def _as_owner(home: str, words: list[str], **more: str) -> list[str]:

@@ -24,7 +24,12 @@ Tell = Callable[[Access, Desk, float], None]
 
 
 def period(desk: Desk) -> float:
-    """Seconds between two renewals of a desk's lease: three may fail before it ends. 0: it has none."""
+    """Seconds between two renewals of a desk's lease: three may fail before it ends. 0: it has none.
+
+    A desk in a capacity block is told when that ends: it may be extended.
+    """
+    if not desk.lease_hours:
+        return LONGEST_SECONDS if any(offer.ends_at for offer in desk.offers) else 0.0
     return min(desk.lease_hours * 3600 / 4, LONGEST_SECONDS)
 
 

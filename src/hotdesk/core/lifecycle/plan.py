@@ -102,13 +102,20 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if partial := moving.unbrought(desk, seen):
         return partial
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
-    if (row := past.under_way(seen, now)) and not (steps and steps[0].key == row.step.key):
+    if (row := past.under_way(seen, now)) and not (steps and _may_go_first(steps[0], desk, row.step.key)):
         why = f"{row.step.key} may still be carried out"
         return [Wait(seconds=max(seen.poll_seconds, 1.0), why=why, silent=row.in_vain)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
     steps = holding.beside(desk, seen, held, steps, past, now=now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
+
+
+def _may_go_first(step: AnyStep, desk: Desk, launch: str) -> bool:
+    """Whether a step may be taken while `launch` may still be carried out: that launch again, or a deletion
+    for which its owner asked: nothing is to be left, however the launch ends.
+    """
+    return step.key == launch or (desk.goal is Goal.GONE and isinstance(step, Delete))
 
 
 def _anothers_name(desk: Desk, seen: Seen) -> Ask:

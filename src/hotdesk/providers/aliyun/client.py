@@ -99,6 +99,8 @@ class Client:
                 page = (page or {}).get(name)
             rows += page or ()
             if token := told.get("NextToken"):
+                if token == more.get("NextToken"):  # for ever, else
+                    raise Refused(Kind.THROTTLED, f"{action} tells the same page again.", seconds=0.0)
                 more = {"NextToken": token}
             elif "PageNumber" in parameters and len(rows) < int(told.get("TotalCount") or 0) and page:
                 parameters |= {"PageNumber": int(parameters["PageNumber"]) + 1}

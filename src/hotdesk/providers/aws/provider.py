@@ -296,6 +296,7 @@ class Aws:
             known_hosts_path=str(known),
             alias=keys.alias,
             notebook_port=NOTEBOOK_PORT,
+            ends_at=instance.ends_at,
         )
 
     @property
