@@ -2,12 +2,12 @@
 
     python -m benchmarks.sweep [--tasks 4000] [--memory-tasks 10000] [--runs 3] [--folder /dev/shm]
 
-Both run `echo N` through a shell on two slots of this computer, alternately, on Rays that were started alike,
-and are timed from the first request to the last answer: starting Ray is not in it, nor deleting what was
-written, which is done between. The sweep is the real one (driver, ledger in SQLite, engine, Ray, resident
-runner) but for ssh, in place of which the runner's verbs are called as processes. Says which file system it
-wrote to. On a computer that is busy with other things, compare the processor time that a command costs in all
-processes together, rather than the rates.
+Both run `echo N` through /bin/sh on two slots of this computer, alternately, on Rays that were started alike,
+and are timed once 100 commands have ended, to the last answer: starting Ray and its workers is not in it, nor
+deleting what was written, which is done between. The sweep is the real one (driver, ledger in SQLite, engine,
+Ray, resident runner) but for ssh, in place of which the runner's verbs are called as processes. Says which
+file system it wrote to. On a computer that is busy with other things, compare the processor time that a
+command costs in all processes together, rather than the rates.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from hotdesk.sweep.driver import Driver
 from hotdesk.sweep.looks import LOOK_SECONDS
 from hotdesk.sweep.machine import Known, packed
 from hotdesk.sweep.ray_engine import RayEngine
-from hotdesk.sweep.site import SeenMachine
+from hotdesk.sweep.site import SeenMachine, Site
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 
 SLOTS = 2
+WARM = 100  # commands before the clock starts, by which Ray has started its workers
 ADDRESS = "127.0.0.9"
 MARK = "HOTDESK_BENCHMARK"
 #: Bare Ray: a function for each command, which runs it through a shell.
@@ -52,16 +53,21 @@ ray.init(address=sys.argv[2], log_to_driver=False, logging_level="ERROR")
 @ray.remote
 def run(n):
     return subprocess.run(f"echo {n}", shell=True, stdout=subprocess.DEVNULL).returncode
-ray.get([run.remote(n) for n in range(100)])
+ray.get([run.remote(n) for n in range(int(sys.argv[3]))])
 began, cpu = time.perf_counter(), used()
 statuses = ray.get([run.remote(n) for n in range(int(sys.argv[1]))])
 assert statuses == [0] * int(sys.argv[1])
-print(json.dumps({"seconds": time.perf_counter() - began, "cpu": used() - cpu}))
+print(json.dumps({"commands": len(statuses), "seconds": time.perf_counter() - began, "cpu": used() - cpu}))
 """
 
 
-class HereSite:
-    """One machine, which is this computer: its runner is asked as over ssh, without ssh."""
+class HereSite(Site):
+    """One machine, which is this computer: its runner is asked as over ssh, without ssh.
+
+    The verbs that it does not have do nothing: nobody else can go on with this sweep.
+    """
+
+    recorded = False
 
     def __init__(self, folder: Path, sweep: Sweep) -> None:
         self.sweep = sweep
@@ -137,23 +143,27 @@ def swept(folder: Path, count: int) -> dict[str, float]:
     clock = SystemClock()
     with SweepStore(folder) as store:
         sweep = Sweep(
-            number=0, desk="blue", image="i", provider="local", command=("echo {n}",), folder="/",
+            number=0, desk="blue", image="i", provider="local", command=("echo", "{n}"), folder="/",
             created_at=clock.now(), token="5" * 64, head_port=free_port(),
         )  # fmt: skip
-        sweep = store.create(sweep, ({"n": n} for n in range(count)))
+        sweep = store.create(sweep, ({"n": n} for n in range(count + WARM)))
         site = HereSite(folder, sweep)
         driver = Driver(sweep.number, store=store, site=site, clock=clock)
         began = ended = own = cpu = 0.0
+        timed = 0
         with every(LOOK_SECONDS, lambda: driver.looks.look(driver.sweep)):
             while not (pause := driver.round()) < 0:
-                if driver.engine is not None and not began:
-                    began, own, cpu = time.perf_counter(), time.process_time(), used()
-                if began and not ended and not driver.store.counts(sweep.number).left:
+                counts = store.counts(sweep.number)
+                if counts.done >= WARM and not began:
+                    timed, own, cpu = counts.left, time.process_time(), used()
+                    began = time.perf_counter()
+                if not counts.left and not ended:
                     ended, own, cpu = time.perf_counter(), time.process_time() - own, used() - cpu
                 clock.sleep(pause)
-        assert store.counts(sweep.number).done == count
+        assert store.counts(sweep.number).done == count + WARM
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": ended - began, "share": own / (ended - began), "peak_mib": peak, "cpu": cpu}
+    seconds = ended - began
+    return {"commands": timed, "seconds": seconds, "share": own / seconds, "peak_mib": peak, "cpu": cpu}
 
 
 def used() -> float:
@@ -172,7 +182,7 @@ def child(folder: Path, kind: str, count: int) -> dict[str, float]:
         os.environ[MARK] = made  # all of its processes inherit it
         if kind == "bare":
             with node(Path(made)) as (address, variables):
-                return said([sys.executable, "-c", BARE, str(count), address], variables)
+                return said([sys.executable, "-c", BARE, str(count), address, str(WARM)], variables)
         return said([sys.executable, "-m", "benchmarks.sweep", "--tasks", str(count), "--once", made], {})
 
 
@@ -217,8 +227,8 @@ def rates(folder: Path, tasks: int, runs: int) -> dict[str, Any]:
             told = child(folder, kind, tasks)
             found[name].append(
                 {
-                    "rate": tasks / told["seconds"],
-                    "ms": told["cpu"] / tasks * 1000,
+                    "rate": told["commands"] / told["seconds"],
+                    "ms": told["cpu"] / told["commands"] * 1000,
                     "share": told.get("share", 0.0),
                     "load": os.getloadavg()[0],
                 }

@@ -14,12 +14,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.guest import sweep_checkpoints, sweep_task_files
+from hotdesk.guest import sweep_checkpoints, sweep_spawn, sweep_task_files
 from hotdesk.guest.process_tree import processes, topmost
 from hotdesk.guest.sweep_checkpoints import Keeper
 from hotdesk.guest.sweep_processes import children, is_zombie, leader, mark_of, processes_of, resident
@@ -31,9 +31,12 @@ _SIGNALLED = 128  # exit statuses above are of processes that a signal has ended
 _POLL_SECONDS = 0.1
 # $0: the file of the exit status; $1: a line for the shell, or the first word of a command.
 _TRAP = 'trap \'s=$?; echo "$HOTDESK_ATTEMPT $s" >"$0"\' EXIT; '
-_WORDS, _LINE = _TRAP + '"$@"', _TRAP + 'eval "$1"'
+_HERE = _TRAP + 'cd "$HOTDESK_TASK" || exit 126; '
+_WORDS, _LINE = _HERE + '"$@"', _HERE + 'eval "$1"'
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     Order = dict[str, Any]  # task, attempt, epoch, command, params, gpus, checkpoint, keeps, saved
     Ended = dict[str, Any]  # task, attempt, exit_status, seconds, began_at, metrics, why, last, saved_at
 
@@ -227,23 +230,13 @@ class Attempts:
             line = len(words) == 1
             argv = [self.shell if line else "/bin/sh", "-c", _LINE if line else _WORDS, status, *words]
             self._write({**{key: order[key] for key in order if key != "secrets"}, "at": one.began_at})
-            child = subprocess.Popen(
-                argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self._environment(order, work), start_new_session=True,
-            )  # fmt: skip
+            one.pid = sweep_spawn.spawn(argv, self._environment(order, work), log)
         except (OSError, ValueError) as error:  # no such folder; a zero byte in a word
             self._over(one, 126, f"it cannot be begun: {getattr(error, 'strerror', None) or error}")
             return
         finally:
             os.close(log)
-        one.pid = child.pid
-        limit = self.settings.get("limit_seconds")
-        try:
-            code = child.wait(limit)
-        except subprocess.TimeoutExpired:
-            self.end(one, LIMIT_STATUS, f"its time limit of {limit or 0:g} s")
-            code = child.wait()
-        self._over(one, *self._status(one, 128 - code if code < 0 else code))
+        self._see_to_the_end(one, sweep_spawn.wait)
 
     def _environment(self, order: Order, work: str) -> dict[str, str]:
         found = dict(self.environment)
@@ -292,11 +285,6 @@ class Attempts:
         os.remove(part)
 
     # ---- ending --------------------------------------------------------------------------------------
-
-    def _status(self, one: Running, code: int) -> tuple[int, str]:
-        if one.end_as is not None:
-            return one.end_as
-        return code, ""
 
     def _over(self, one: Running, status: int, why: str) -> None:
         """Record how an attempt ended, and wake whoever waits for it."""
@@ -362,17 +350,16 @@ class Attempts:
 
     def tidy(self) -> None:
         """Reap adopted processes, and end what a task has left behind when its command ended."""
+        found = children()
         with self.lock:
-            own = {r.pid for r in self.running.values()} | {0}
+            own = {r.pid for r in self.running.values()}
             busy = {self._path("work", label(task)) for task in self.running}
-        for pid in children():
-            if pid in own:
-                continue
+        for pid in found - own:
             with contextlib.suppress(OSError):
-                mark = mark_of(pid)
-                if mark and mark not in busy:
-                    os.kill(pid, signal.SIGKILL)
-                if mark or is_zombie(pid):
+                if not is_zombie(pid):
+                    if (mark := mark_of(pid)) and mark not in busy:
+                        os.kill(pid, signal.SIGKILL)
+                elif 0 not in own:  # else it may be one that is being begun: its own thread waits for it
                     os.waitpid(pid, os.WNOHANG)
 
     def relieve(self, available_bytes: int, low_bytes: int) -> None:
@@ -418,26 +405,35 @@ class Attempts:
         one = Running(line, 0, line["at"])
         one.keeper = self._keeper(line, False)
         self.running[line["task"]] = one
-        threading.Thread(target=self._see_to_the_end, args=(one,), daemon=True).start()
+        wait = partial(self._gone, one)
+        threading.Thread(target=self._see_to_the_end, args=(one, wait), daemon=True).start()
 
-    def _see_to_the_end(self, one: Running) -> None:
-        name = label(one.order["task"])
-        work = self._path("work", name)
-        while True:
-            left = processes_of(work)
-            one.pid = leader(left)
-            status = self._written(name, one.order["attempt"])
-            if status is not None or not left:
-                break
-            limit = self.settings.get("limit_seconds")
-            if limit and time.time() - one.began_at > limit:
-                self.end(one, LIMIT_STATUS, f"its time limit of {limit or 0:g} s")
-            time.sleep(_POLL_SECONDS)
+    def _see_to_the_end(self, one: Running, wait: Callable[[int], int | None]) -> None:
+        """Wait for it, up to its time limit, and record how it ended."""
+        limit, timer = self.settings.get("limit_seconds"), None
+        if limit:
+            left = one.began_at + limit - time.time()
+            timer = threading.Timer(left, self.end, (one, LIMIT_STATUS, f"its time limit of {limit:g} s"))
+            timer.daemon = True
+            timer.start()
+        status = wait(one.pid)
+        if timer is not None:
+            timer.cancel()
         if status is None:
-            status = self._written(name, one.order["attempt"])
+            status = self._written(label(one.order["task"]), one.order["attempt"])
         if status is None and one.end_as is None:
             one.end_as = (LOST_STATUS, "lost")
-        self._over(one, *self._status(one, status or 0))
+        self._over(one, *(one.end_as or (status or 0, "")))
+
+    def _gone(self, one: Running, _: int) -> None:
+        """Wait until nothing of an attempt runs that is no child of ours, or its shell has ended."""
+        name = label(one.order["task"])
+        while self._written(name, one.order["attempt"]) is None:
+            left = processes_of(self._path("work", name))
+            one.pid = leader(left)
+            if not left:
+                break
+            time.sleep(_POLL_SECONDS)
 
     def _written(self, name: str, attempt: int) -> int | None:
         """The exit status that an attempt's own shell has written."""

@@ -25,6 +25,7 @@ from hotdesk.system import fsync, fsync_folder
 
 _FILES = (
     *("sweep_runner", "sweep_attempts", "sweep_task_files", "sweep_checkpoints", "sweep_processes"),
+    "sweep_spawn",
     *("process_tree", "job_files", "ray_node", "ray_start", "ray_engine", "ray_install"),
 )
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
