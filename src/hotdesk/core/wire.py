@@ -7,6 +7,7 @@ in TOML as a plain `ValueError`. Here everything wrong is a `DecodeError`, so th
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
@@ -31,6 +32,15 @@ def msgpack(data: bytes | memoryview, kind: Any = Any) -> Any: ...
 def msgpack(data: bytes | memoryview, kind: Any = Any) -> Any:
     """The same from MessagePack."""
     return _told(lambda: msgspec.msgpack.decode(data, type=kind))
+
+
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def text(body: bytes) -> str:
+    """A file as text: PowerShell writes UTF-16, and many an editor on Windows marks UTF-8."""
+    form = next((form for mark, form in _MARKS.items() if body.startswith(mark)), "utf-8")
+    return body.decode(form, "replace")
 
 
 def toml(text: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Broken rows cost themselves and are counted by reason; a file that was cut short
 
 from __future__ import annotations
 
-import codecs
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,7 +70,7 @@ def read(path: Path, *, products: Sequence[str] = LINUX) -> History:
                 document = wire.json(body, _Document | list[_Row])
                 yield from document if isinstance(document, list) else document.SpotPriceHistory
             except msgspec.DecodeError:
-                text = _text(body)
+                text = wire.text(body)
                 values = _values(text)
                 if values is not None:
                     yield from _converted((row for value in values for row in _rows(value)), dropped)
@@ -138,13 +137,6 @@ def gather(
         )
         pools.append(Pool(instance_type, zone, t[last], p[last]))
     return History(tuple(pools), {reason: n for reason, n in dropped.items() if n})
-
-
-def _text(body: bytes) -> str:
-    """A file as text: PowerShell writes UTF-16, and many an editor on Windows marks UTF-8."""
-    marked = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-    form = next((form for mark, form in marked.items() if body.startswith(mark)), "utf-8")
-    return body.decode(form, "replace")
 
 
 def _values(text: str) -> list[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from hotdesk.core.spot.policy import ON_DEMAND, SPOT, Terms
 from hotdesk.simulate.many_zones import Moment
 from hotdesk.simulate.study import Pool, Prices, Study, pools, story, study
 from hotdesk.simulate.traces import Trace, check_numpy, read_traces
+
+#: The dearest transfer between regions, US dollars for a GB: out of Cape Town (list of 2025, not verified).
+DEAREST_EGRESS = 0.147
 
 
 class Simulated(Value, frozen=True):
@@ -68,10 +72,11 @@ def simulate(
     group = pools(recorded, terms, together=together, asked=windows, prices=prices)
     regions = {region for pool in group if pool.panel for region in pool.panel.regions}
     if checkpoint_gib and len(regions) > 1:
-        most = checkpoint_gib * egress_usd_per_gib
+        most, dearest = checkpoint_gib * egress_usd_per_gib, checkpoint_gib * DEAREST_EGRESS
         notes.append(
             f"Each move between two of {len(regions)} regions costs {checkpoint_gib:g} GiB at "
-            f"${egress_usd_per_gib:g}, ${most:.2f}, whichever pair it is; --egress says another price."
+            f"${egress_usd_per_gib:g}, ${most:.2f}, whichever pair it is; --egress says another price. At "
+            f"the dearest pair, ${DEAREST_EGRESS:g}, it is ${dearest:.2f}, and fewer moves pay."
         )
     return Simulated(
         study=study(policy, terms, group, blind=blind),
@@ -101,14 +106,23 @@ def _histories(path: Path, traces: list[Trace]) -> tuple[dict[str, tuple[Any, An
             f"It is about {', '.join(sorted({pool.zone for pool in found.pools})[:6])}.",
             "hotdesk simulate without --history   # every zone then costs --spot",
         )
-    start = max(float(pool.times[0]) for pool in mine)
+    last = max(mine, key=lambda pool: float(pool.times[0]))
+    start = float(last.times[0])
     known = {pool.zone: (pool.times - start, pool.prices) for pool in mine}
     notes = [*found.notes, *(f"{count} rows of {path.name}: {why}." for why, count in found.dropped.items())]
     if len(types) > 1:
         notes.append(f"{path.name} has several types; prices are those of {types[0]}.")
     if rest := sorted(wanted - known.keys()):
         notes.append(f"No price of {', '.join(rest)} in {path.name}: --spot counts there.")
-    ends = min(float(pool.times[-1]) for pool in mine) - start
+    if start - min(float(pool.times[0]) for pool in mine) >= 3600:
+        when = f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M} UTC"
+        notes.append(
+            f"{path.name} has prices of {last.zone} only from {when} on: "
+            "the prices of all zones are those since then."
+        )
+    if over := sorted(pool.zone for pool in mine if float(pool.times[-1]) < start):
+        notes.append(f"Its prices of {', '.join(over)} end before that: the last one counts throughout.")
+    ends = min((float(pool.times[-1]) for pool in mine if pool.zone not in over), default=start) - start
     longest = max(len(trace.up) * trace.tick_seconds for trace in traces)
     if ends < longest:
         notes.append(

@@ -96,7 +96,7 @@ def _read(file: Path, nodes: int) -> Trace | None:
     import numpy as np
 
     try:
-        content = wire.json(file.read_bytes())
+        content = wire.json(wire.text(file.read_bytes()))
     except OSError as error:
         raise Damaged(f"{file} cannot be read.", str(error), f"ls -l {file}") from None
     except msgspec.DecodeError as error:
@@ -210,14 +210,14 @@ def _prices(file: Path, content: dict[str, Any], ticks: int) -> tuple[Any, tuple
 
 
 def _unreadable(file: Path, error: Exception) -> HotdeskError:
-    text = file.read_bytes()[-40:].decode("utf-8", "replace").rstrip()
+    text = wire.text(file.read_bytes()).rstrip()
     if any(word in str(error) for word in ("truncated", "end of")) or not text.endswith("}"):
         return Damaged(
             f"{file} ends in the middle: it is truncated.",
             f"It is {file.stat().st_size} bytes long; {error}.",
             f"fetch it again from where it came, or leave it out: mv {file} {file}.broken",
         )
-    if b"NaN" in file.read_bytes():
+    if "NaN" in text:
         return Damaged(
             f"{file} holds NaN: ticks at which nobody looked.",
             "A tick that was not seen is neither up nor down, and a guess would be somebody's money.",
@@ -265,7 +265,7 @@ def windows(asked: str, ticks: int, longest: int, tick_seconds: float, name: str
     if not file.is_file():
         raise Usage(f"--windows {asked} is neither a number nor a file.", "", "--windows 100")
     try:
-        content = wire.json(file.read_bytes())
+        content = wire.json(wire.text(file.read_bytes()))
         starts = msgspec.convert(content["starts"] if isinstance(content, dict) else content, list[int])
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError) as error:
         raise Damaged(
