@@ -16,7 +16,7 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 pytest.importorskip("wsproto", reason="the extra web is not installed")
 
 from tests.conftest import Command
-from tests.test_web_page import RULES, axe  # noqa: F401
+from tests.test_web_looks import RULES, axe  # noqa: F401
 from tests.web_rig import Complaints, Web, browser, looking, web
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ pytest.importorskip("wsproto", reason="the extra web is not installed")
 from tests.conftest import Command
 from tests.light.desk import light_cloud
 from tests.test_web_page import LATE, card
-from tests.web_rig import Complaints, browser, idle_for, looking, web
+from tests.web_rig import Complaints, browser, idle_for, images_held, looking, web
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -41,12 +41,13 @@ def test_the_server_is_killed_while_it_parks(hotdesk: Command, chrome: Browser, 
     with looking(chrome, tmp_path, width=1280) as page:
         with web() as served:
             page.goto(served.link)
-            page.click(".card button:text-is('Park')")
-            page.wait_for_selector("dialog .steps li")
-            page.click("dialog button[type=submit]")
-            page.wait_for_selector(".doing .what:has-text('Park')", timeout=LATE)
-            page.wait_for_selector(".doing .journal li:has-text('Stop the machine')", timeout=LATE)
-            served.end(signal.SIGKILL)
+            with images_held(tmp_path / "state"):
+                page.click(".card button:text-is('Park')")
+                page.wait_for_selector("dialog .steps li")
+                page.click("dialog button[type=submit]")
+                page.wait_for_selector(".doing .what:has-text('Park')", timeout=LATE)
+                page.wait_for_selector(".doing .journal li:has-text('Take an image')", timeout=LATE)
+                served.end(signal.SIGKILL)
             page.wait_for_selector("text=what is now is not known")
         with web("--port", served.place.rpartition(":")[2]) as again:
             page.wait_for_selector("text=open the address that it printed", timeout=LATE)

@@ -22,7 +22,7 @@ from hotdesk.core.sweep.model import Machine, MachineState, State, Sweep, Task
 from hotdesk.core.sweep.params import Params
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
-from hotdesk.system import SystemClock, dice
+from hotdesk.system import SystemClock, dice, locked
 from tests import forked
 from tests.conftest import CHROMIUM_ARGUMENTS, chromium
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 DAY = 86400.0
+GENEROUS = 120_000  # milliseconds: a limit that only a hang reaches
 #: Desks with a past: name, instance type, GPU, US dollars an hour, market.
 HARDWARE = (
     ("blue", "g6.xlarge", "L4", 0.8048, Market.ON_DEMAND),
@@ -105,10 +106,18 @@ def looking(chrome: Browser, folder: Path, *, width: int, locale: str = "en-US")
     """A window of its own; what a failure looked like is last.png in the test's folder."""
     with chrome.new_context(locale=locale, viewport={"width": width, "height": 900}) as context:
         page = context.new_page()
+        page.set_default_timeout(GENEROUS)
         try:
             yield page
         finally:
             page.screenshot(path=folder / "last.png")
+
+
+@contextlib.contextmanager
+def images_held(state: Path) -> Iterator[None]:
+    """Desks on this computer neither save nor restore anything while this lasts."""
+    with locked(state / "local" / "store.lock"):
+        yield
 
 
 class Complaints(list[str]):

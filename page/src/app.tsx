@@ -47,7 +47,7 @@ export function App(): JSX.Element {
         <a class="brand" href="#/desks"><img src="/icon.svg" alt="" width="26" height="26" />hotdesk</a>
         <nav aria-label={t("Views")}>
           {VIEWS.map(([name, word]) => (
-            <a key={name} href={`#/${name}`} aria-current={name === view ? "page" : undefined}>{t(word)}</a>
+            <a key={name} href={`#/${name}`} aria-current={name === view ? "page" : undefined} onFocus={(event) => event.currentTarget.scrollIntoView({ block: "nearest", inline: "center" })}>{t(word)}</a>
           ))}
         </nav>
         <div class="settings">

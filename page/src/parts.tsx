@@ -98,9 +98,12 @@ export function Field({ label, hint, children }: { label: string; hint?: string;
 export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose: () => void }): JSX.Element {
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    const dialog = box.current;
+    const [dialog, from] = [box.current, document.activeElement as HTMLElement | null];
     dialog?.showModal();
-    return () => dialog?.close();
+    return () => { // it is out of the page by now, so that the browser gives no focus back
+      dialog?.close();
+      (from?.isConnected ? from : document.getElementById("main"))?.focus();
+    };
   }, []);
   return (
     <dialog ref={box} aria-label={title} onCancel={(event) => { event.preventDefault(); onClose(); }}
