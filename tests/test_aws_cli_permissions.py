@@ -44,6 +44,7 @@ ELSEWHERE = {
     *("iam:CreateServiceLinkedRole", *OF_KEYS),
     *("ec2:DescribeRouteTables", "ec2:GetAllowedImagesSettings", "freetier:GetAccountPlanState"),
     *("ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin"),
+    "ec2:DeleteTags",  # tests/test_sweep_holds.py
     "ec2:ModifyVolume",  # tests/test_disk.py
     "ec2:DescribeCapacityReservations",  # tests/test_aws_reservations.py
     *("ec2:CreateFleet", "ec2:CreateLaunchTemplate"),  # tests/test_sweep_machines.py

@@ -13,7 +13,7 @@ import pytest
 from fake_ec2.keys import NEEDED
 from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Refused
-from hotdesk.core.fleet import FleetOrder
+from hotdesk.core.fleet import FleetOrder, Hold
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.providers.aws.base_images import describe
 from hotdesk.providers.aws.iam import actions, policy
@@ -66,7 +66,10 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     )
     ids = [m.id for m in mine.aws.launch_fleet(order).machines]
     assert len(mine.aws.fleet(order.fleet, HOME)) == 2
+    taken = Hold(number=1, computer="tower")
+    mine.aws.holds.write(order.fleet, image, ids, taken)
     mine.aws.end_fleet(ids)
+    mine.aws.holds.settle(image, {order.fleet: taken})
     mine.aws.clear_fleet(order.fleet, HOME)
     mine.want("blue", Goal.RUNNING, (offer(zone="us-east-1b"),))  # the image is copied there
     assert mine.settle() is None

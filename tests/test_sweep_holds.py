@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Busy, Refused, Unreachable
+from hotdesk.core.errors import Busy, Kind, Refused, Unreachable
 from hotdesk.core.fleet import Hold
 from hotdesk.core.sweep.group import Wanted
 from hotdesk.core.sweep.model import Sweep
@@ -204,3 +204,66 @@ def test_a_mark_whose_answer_was_lost_changes_nothing_here(
 def test_an_image_that_is_gone_says_so(group: Fleet) -> None:
     with pytest.raises(Refused):
         group.provider.holds.of_image("sweep1-abc123", f"{group.region}/ami-0123456789abcdef0")
+
+
+def test_marks_of_sweeps_that_are_over_take_few_tags_and_say_the_same(group: Fleet) -> None:
+    """Thirteen sweeps from one image went on at another computer, one after another; an image of Alibaba
+    Cloud takes 20 tags in all."""
+    holds, names = group.provider.holds, [f"sweep{n}-{n:06x}" for n in range(10, 23)]
+    tags = len(holds.image_tags(*group.image.split("/")))
+    over: dict[str, Hold] = {}
+    for n, name in enumerate(names, 1):
+        over[name] = Hold(number=n, computer="tower")
+        holds.write(name, group.image, [], over[name])
+        holds.settle(group.image, over)
+        holds.settle(group.image, over)  # its answer was lost
+    assert len(holds.image_tags(*group.image.split("/"))) <= tags + 2
+    assert {name: holds.of_image(name, group.image) for name in names} == over
+    assert holds.of_image("sweep9-00000a", group.image) == Hold()
+    assert take(group.provider, replace(sweep(group), group=names[3]), "b") == Hold(number=5, computer="b")
+    holds.settle(group.image, over)  # by the one before, which comes back late
+    assert holds.of_image(names[3], group.image) == Hold(number=5, computer="b")
+
+
+def test_two_computers_write_no_mark_of_each_other(group: Fleet) -> None:
+    holds = group.provider.holds
+    for name, computer in (("sweep1-aaaaaa", "a"), ("sweep2-bbbbbb", "b"), ("sweep3-cccccc", "a")):
+        holds.write(name, group.image, [], Hold(number=1, computer=computer))
+    holds.settle(group.image, {"sweep2-bbbbbb": Hold(number=1, computer="b")})
+    mine = {name: Hold(number=1, computer="a") for name in ("sweep1-aaaaaa", "sweep3-cccccc")}
+    holds.settle(group.image, mine | {"sweep2-bbbbbb": Hold(number=1, computer="a")})
+    told = holds.image_tags(*group.image.split("/"))
+    assert {k: v for k, v in told.items() if k.startswith(("held-", "over-"))} == {
+        "over-1-aaaaaa": "a 1-aaaaaa:1 3-cccccc:1", "over-2-bbbbbb": "b 2-bbbbbb:1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_end_of_a_sweep_makes_room_for_marks_and_goes_on_without(group: Fleet, refused: bool) -> None:
+    found = group.until(all_up(NAMES[:2]), NAMES[:2])
+    group.provider.holds.write(group.wanted.fleet, group.image, [m.id for m in found.members], B)
+    second = other(group)
+    group.laptop.time.sleep(SETTLE_SECONDS)
+    if refused:  # by a policy of before
+        kind = type(group.provider.holds)
+        denied = Refused(Kind.DENIED, "You are not authorized.")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "untag_image", lambda *given: (_ for _ in ()).throw(denied))
+            ended(group, second)
+    else:
+        ended(group, second)
+    keys = group.provider.holds.image_tags(*group.image.split("/"))
+    assert (f"held-{group.wanted.fleet}" in keys) is refused
+    group.laptop.time.sleep(4000.0)
+    with pytest.raises(TakenOver):
+        group.machines.confirm(group.wanted)
+
+
+def ended(group: Fleet, machines: Machines) -> None:
+    none = wanted(group, 0, held=str(B))
+    for _ in range(40):
+        machines.tick(none)
+        group.laptop.time.sleep(30.0)
+        if machines.clear(none):
+            return
+    raise AssertionError("it does not end")

@@ -522,6 +522,16 @@ def test_on_alibaba_cloud_the_pools_are_tried_in_turn(ali: OnAliyun) -> None:
     ali.end()
 
 
+def test_on_alibaba_cloud_a_kind_of_disk_that_is_not_sold_is_followed_by_the_next(ali: OnAliyun) -> None:
+    """The listing has it, and the launch does not: no zone is passed over for that."""
+    code = "InvalidSystemDiskCategory.ValueNotSupported"
+    ali.world.harm("RunInstances", code=code, message="Not sold here.", times=2)
+    found = ali.until(all_up(NAMES[:1]), NAMES[:1])
+    assert {disk.category for disk in ali.world.every("disk")} == {"cloud_auto"}
+    assert {m.zone for m in ali.there()} == {found.members[0].offer.zone} == {ALI_ZONES[0]}
+    ali.end()
+
+
 def test_on_alibaba_cloud_a_quota_is_told_and_used_up(ali: OnAliyun) -> None:
     """It refuses a request as a whole: half as many are asked for, and half of that."""
     ali.world.quota = 16

@@ -317,6 +317,18 @@ def tag_resources(world: World, call: Call) -> Answer:
 
 
 @operation(ECS)
+def untag_resources(world: World, call: Call) -> Answer:
+    call.need("RegionId", "ResourceType", "ResourceId")
+    things = world.region(call.region).kinds().get(call.get("ResourceType"), {})
+    for id_ in call.many("ResourceId"):
+        if id_ not in things:
+            raise Problem("InvalidResourceId.NotFound", "The specified ResourceIds are not found.", 404)
+        for key in call.many("TagKey"):
+            things[id_].tags.pop(key, None)
+    return {}
+
+
+@operation(ECS)
 def list_tag_resources(world: World, call: Call) -> Answer:
     call.need("RegionId", "ResourceType")
     things = world.region(call.region).kinds().get(call.get("ResourceType"), {})

@@ -106,3 +106,11 @@ class Holds(Protocol):
     def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
         """Write it on the image, then on these machines; one that is gone is no error. Raises `Refused`."""
         ...
+
+    def settle(self, image_id: str, over: Mapping[str, Hold]) -> None:
+        """Put marks of fleets that are over, and that this computer had last, into few tags of their image.
+
+        They say the same as before to a computer that comes back late; an image takes 20 tags, or 50. One
+        that another computer has marked since is left alone. Raises `Refused`: each mark still stands then.
+        """
+        ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +18,7 @@ from hotdesk.core.sweep import group as planning
 from hotdesk.core.sweep.group import Asked, Group, Member, Wanted
 from hotdesk.sweep.site import TakenOver
 from hotdesk.sweep.store import SweepStore
+from hotdesk.system import locked
 
 T = TypeVar("T")
 REST_SECONDS = 30.0  # between two looks while every machine is as wanted
@@ -125,7 +127,22 @@ class Machines:
         if group.alive or group.unanswered:
             return False
         self._asked(lambda: self.provider.clear_fleet(wanted.fleet, self.region))
+        if self.hold.number:
+            self._settle(wanted)
         return True
+
+    def _settle(self, wanted: Wanted) -> None:
+        """Make room on the image for the marks of others. It is only room: a failure changes nothing."""
+        mine = [
+            s
+            for s in self.store.sweeps()
+            if s.image == wanted.image_id and s.hold.number and not s.away and s.over_at
+        ]
+        over = {**{s.fleet: s.hold for s in mine}, wanted.fleet: self.hold}
+        with contextlib.ExitStack() as held, contextlib.suppress(HotdeskError):
+            if self.store.folder:  # another process here may bring a sweep to its end too
+                held.enter_context(locked(self.store.folder / "sweeps.marks"))
+            self._asked(lambda: self.provider.holds.settle(wanted.image_id, over))
 
     def _pace(self, group: Group, wanted: Wanted) -> float:
         """Seconds between two looks: seldom while all is as wanted."""

@@ -63,12 +63,16 @@ def launch(
         place = network.find_place(account, order.region, offer.zone, cidr, who=who, now=now)
         groups = [place.group, _own_group(account, order.region, place.vpc, now)]
         base = find_base(account, _as_one(order, offer), image)
-        disks = disk_types.choices(account, order.region, offer.zone, offer.instance_type)
-        request = partial(
-            run_request, order, offer, base=base, vswitch=place.vswitch, groups=groups, user_data=user_data,
-            owner=owner, computer=who.name, role=account.settings.role, now=now, disk=next(disks)[1],
-        )  # fmt: skip
-        made, lack = _as_many(account, order, offer, request)
+        made, lack = (), None
+        for _, disk in disk_types.choices(account, order.region, offer.zone, offer.instance_type):
+            request = partial(
+                run_request, order, offer, base=base, vswitch=place.vswitch, groups=groups,
+                user_data=user_data, owner=owner, computer=who.name, role=account.settings.role, now=now,
+                disk=disk,
+            )  # fmt: skip
+            made, lack = _as_many(account, order, offer, request)
+            if lack is None or code(lack) not in disk_types.NOT_SOLD:
+                break
         if lack is not None:
             short.append(_shortage(offer, lack))
         if made:
@@ -267,6 +271,11 @@ class Holds(TaggedHolds):
 
     def tag_image(self, region: str, image: str, key: str, value: str) -> None:
         self._tag(region, "image", [image], key, value)
+
+    def untag_image(self, region: str, image: str, tags: Mapping[str, str]) -> None:
+        self.account.tell(
+            region, "UntagResources", ResourceType="image", ResourceId=[image], TagKey=list(tags)
+        )
 
     def tag_machines(self, region: str, ids: Sequence[str], key: str, value: str) -> None:
         for at in range(0, len(ids), _TAGGED_MOST):

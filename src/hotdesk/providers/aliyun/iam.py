@@ -26,6 +26,7 @@ MAKE = (
     *("vpc:CreateVpc", "vpc:CreateVSwitch"),
 )
 CHANGE = (
+    "ecs:UntagResources",
     *("ecs:StartInstances", "ecs:StopInstances", "ecs:DeleteInstances", "ecs:ModifyInstanceSpec"),
     *("ecs:ModifyInstanceAttribute", "ecs:DeleteImage", "ecs:DeleteSnapshot", "ecs:DeleteDisk"),
     *("ecs:AuthorizeSecurityGroup", "ecs:RevokeSecurityGroup", "ecs:DeleteSecurityGroup"),

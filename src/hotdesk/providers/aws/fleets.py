@@ -298,6 +298,11 @@ class Holds(TaggedHolds):
         with answers():
             self.account.ec2_once(region).create_tags(Resources=[image], Tags=[{"Key": key, "Value": value}])
 
+    def untag_image(self, region: str, image: str, tags: Mapping[str, str]) -> None:
+        removed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        with answers():
+            self.account.ec2(region).delete_tags(Resources=[image], Tags=removed)
+
     def tag_machines(self, region: str, ids: Sequence[str], key: str, value: str) -> None:
         ec2, left = self.account.ec2_once(region), [*ids]
         while left:

@@ -103,6 +103,7 @@ def policy() -> dict[str, Any]:
                 "ChangeAndDeleteWhatIsTagged",
                 [
                     *("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:DeleteKeyPair"),
+                    "ec2:DeleteTags",
                     *("ec2:DeleteSecurityGroup", "ec2:DeleteSnapshot", "ec2:DeleteVolume"),
                     *(
                         "ec2:DeregisterImage",

@@ -32,6 +32,7 @@ hotdesk:of          blue                    on a fleet's machines: the desk whos
                                             (their hotdesk:desk is the fleet's name)
 hotdesk:held        2 desktop-4f2a          … the computer that has taken it over, and the how manieth time;
                                             on the image, under `held-` and the fleet's name
+hotdesk:over-3-a1…  desktop-4f2a 3-a1…:2    the same of fleets that are over, several in one tag
 hotdesk:owner       user/alice              see owner.py
 hotdesk:verified    1                       verified
 """

@@ -11,6 +11,8 @@ from hotdesk.core.fleet import Hold
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.ids import split
 
+LONGEST = 128  # characters of a value: what every cloud takes
+
 
 @dataclass(frozen=True)
 class TaggedHolds(ABC):
@@ -26,7 +28,7 @@ class TaggedHolds(ABC):
         tags = self.image_tags(region, bare)
         if tags is None:
             raise Refused(Kind.BAD_REQUEST, f"The image {bare} is gone.")
-        return Hold.read(tags.get(vocabulary.held(fleet), ""))
+        return vocabulary.held_of(tags, fleet)
 
     def write(self, fleet: str, image_id: str, machine_ids: Collection[str], hold: Hold) -> None:
         region, bare = split(image_id)
@@ -34,12 +36,27 @@ class TaggedHolds(ABC):
         ids = sorted(split(id_)[1] for id_ in machine_ids)
         self.tag_machines(region, ids, f"{vocabulary.MARK}:held", str(hold))
 
+    def settle(self, image_id: str, over: Mapping[str, Hold]) -> None:
+        region, bare = split(image_id)
+        tags = self.image_tags(region, bare)
+        written, freed = vocabulary.settled(tags or {}, over, LONGEST)
+        for key, value in written.items():
+            self.tag_image(region, bare, f"{vocabulary.MARK}:{key}", value)
+        if freed:
+            self.untag_image(
+                region, bare, {f"{vocabulary.MARK}:{key}": value for key, value in freed.items()}
+            )
+
     @abstractmethod
     def image_tags(self, region: str, image: str) -> Mapping[str, str] | None:
         """Our tags of an image now; None if it is gone."""
 
     @abstractmethod
     def tag_image(self, region: str, image: str, key: str, value: str) -> None: ...
+
+    @abstractmethod
+    def untag_image(self, region: str, image: str, tags: Mapping[str, str]) -> None:
+        """Remove these, where the cloud can tell only while they have these values."""
 
     @abstractmethod
     def tag_machines(self, region: str, ids: Sequence[str], key: str, value: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count, takewhile
 from urllib.parse import quote, unquote
 
+from hotdesk.core.fleet import Hold
 from hotdesk.core.steps import BakeOrder
 
 Tags = dict[str, str]
@@ -19,6 +20,7 @@ Tags = dict[str, str]
 MARK = "hotdesk"
 _PREFIX = f"{MARK}:"
 _PACKED = "more"
+_HELD, _OVER = "held-", "over-"  # of a fleet; of several that are over
 
 
 def marked(tags: Mapping[str, str]) -> Tags:
@@ -43,7 +45,51 @@ def of(desk: str, name: str, **more: object) -> Tags:
 
 def held(fleet: str) -> str:
     """The key under which an image says which computer goes on with a fleet (core/fleet.py)."""
-    return f"held-{fleet}"
+    return f"{_HELD}{fleet}"
+
+
+def held_of(tags: Mapping[str, str], fleet: str) -> Hold:
+    """What the tags of an image say of a fleet: its own, or one of those that several share."""
+    known = [Hold.read(tags.get(held(fleet), ""))]
+    for key, value in tags.items():
+        if key.startswith(_OVER):
+            computer, *entries = value.split()
+            known += [
+                Hold(number=int(number), computer=computer)
+                for name, _, number in (entry.partition(":") for entry in entries)
+                if name == _short(fleet) and number.isdecimal()
+            ]
+    return max(known, key=lambda hold: hold.number)
+
+
+def settled(tags: Mapping[str, str], over: Mapping[str, Hold], longest: int) -> tuple[Tags, Tags]:
+    """Tags to be written on an image, and then those to be removed, so that marks of fleets share tags.
+
+    A shared tag has the name of the first fleet in it: nobody but who had that fleet last writes it, so two
+    computers never write one.
+    """
+    shared: Tags = {k: v for k, v in tags.items() if k.startswith(_OVER)}
+    written: Tags = {}
+    freed: Tags = {}
+    for fleet, hold in sorted(over.items()):
+        if Hold.read(tags.get(held(fleet), "")) != hold or set(hold.computer) & {*" :"}:
+            continue
+        entry = f"{_short(fleet)}:{hold.number}"
+        room = (
+            key
+            for key, value in shared.items()
+            if key in {_OVER + _short(name) for name in over}
+            and value.split(" ")[0] == hold.computer
+            and len(f"{value} {entry}") <= longest
+        )
+        key = next(room, _OVER + _short(fleet))
+        shared[key] = written[key] = f"{shared.get(key, hold.computer)} {entry}"
+        freed[held(fleet)] = str(hold)
+    return written, freed
+
+
+def _short(fleet: str) -> str:
+    return fleet.removeprefix("sweep")
 
 
 def of_image(order: BakeOrder, told: Tags, sizes: Mapping[str, int], kept: Iterable[str]) -> Tags:
