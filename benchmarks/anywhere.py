@@ -155,7 +155,7 @@ def over_a_line(files: int, mib: int) -> None:
             manifest, arrived = top / f"{number}.manifest", top / f"{number}.arrived"
             earlier = top / f"{number - 1}.manifest"
             snapshot.capture(disk, store, manifest, previous=earlier if earlier.exists() else None)
-            argv = there(_FAR.format("take", str(other), str(arrived)))
+            argv = there(_FAR.format("transfer.take", [str(other), str(arrived)]))
             with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
                 transfer.push(transfer.Line(process.stdout, process.stdin), store, manifest)  # type: ignore[arg-type]
             back = there(_BACK.format(str(arrived), str(other), str(top / f"back{number}")))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from hotdesk.core.model import Goal, Instance, Market, Want
 from hotdesk.core.pricelist import Gathering, Shipped
 from hotdesk.providers import registry
+from hotdesk.providers.aliyun import network
 from hotdesk.providers.aliyun.catalog import Prices
 from hotdesk.providers.aliyun.iam import LEAVE, allowed, desk_policy
 from tests.aliyun_desk import HOME, MONEY, Laptop, as_new, offer, unknown_to_the_official_models
@@ -149,6 +150,26 @@ def test_public_access_is_a_group_of_the_desks_own(mine: Laptop) -> None:
     mine.aliyun.close_notebook(machine(mine))
     assert machine(mine).open_to == ()
     assert [g.name for g in mine.fake.world.region(HOME).groups.values()] == ["hotdesk"]
+
+
+def test_a_machine_at_the_other_end_of_a_way_is_let_in_until_then(mine: Laptop) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    id_, note = machine(mine).id, "hotdesk: way 0a until 1"
+    mine.aliyun.let_in(id_, "192.0.2.9/32", note)
+    mine.aliyun.let_in(id_, "192.0.2.9/32", note)
+    [group] = mine.fake.world.region(HOME).groups.values()
+
+    def open_to() -> set[str]:
+        rules = network.rules(mine.aliyun.account, HOME, group.id, network.SSH)
+        return {network.cidr_of(rule) for rule in rules}
+
+    assert "192.0.2.9/32" in open_to()
+    mine.aliyun.shut_out(id_, note)
+    mine.aliyun.shut_out(id_, note)
+    assert "192.0.2.9/32" not in open_to()
+    mine.aliyun.let_in(id_, "192.0.2.9/32", note)
+    network.admit(mine.aliyun.account, HOME, group.id, "203.0.113.7/32", mine.aliyun._computer)
+    assert open_to() == {"203.0.113.7/32"}, "its time is over"
 
 
 def test_a_machine_that_goes_leaves_no_open_group(mine: Laptop) -> None:

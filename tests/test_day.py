@@ -221,8 +221,11 @@ def test_a_desk_that_died_is_mended_by_up(hotdesk: Command, tmp_path: Path) -> N
 
 def test_a_rotten_image_is_told_and_kept(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("up", "blue").returncode == 0
-    assert hotdesk("ssh", "blue", "--", "head -c 300000 /dev/urandom > noise").returncode == 0
-    assert hotdesk("park", "blue").returncode == 0
+    old = "mkdir old; truncate -s 1200M old/data; touch -d 2020-02-02 old/data"
+    assert hotdesk("ssh", "blue", "--", f"head -c 300000 /dev/urandom > noise; {old}").returncode == 0
+    parked = hotdesk("park", "blue")
+    assert parked.returncode == 0
+    assert "~/old is 1.2 GiB, unchanged for" in parked.stderr, "what is big and may be data is said"
     packs = [p for p in (tmp_path / "state" / "local" / "store" / "packs").rglob("*") if p.is_file()]
     largest = max(packs, key=lambda p: p.stat().st_size)
     largest.chmod(0o600)

@@ -19,11 +19,14 @@ __all__ = ["ask", "cloud", "lit"]
 TREE = (
     "mkdir -p code/deep data; echo 'print(1)' > code/deep/a.py; chmod 750 code/deep/a.py; "
     "head -c 3000000 /dev/urandom > data/big.bin; ln -s ../code data/link; ln data/big.bin data/same; "
-    "printf 'a\\nb' > 'data/odd name ü'; touch -d '2020-02-02 02:02:02' code; sha256sum data/big.bin"
+    "printf 'a\\nb' > 'data/odd name ü'; touch -d '2020-02-02 02:02:02' code; sha256sum data/big.bin; "
+    'truncate -s 64M data/holes; python3 -c \'import os; os.setxattr("data/holes", b"user.k", b"v")\''
 )
 LOOK = (
     "sha256sum data/big.bin; stat -c '%a %s' code/deep/a.py; readlink data/link; "
-    "stat -c %h data/same; cat 'data/odd name ü'; stat -c %Y code"
+    "stat -c %h data/same; cat 'data/odd name ü'; stat -c %Y code; "
+    "[ $(stat -c %b data/holes) -lt 2048 ]; echo $?; "
+    "python3 -c 'import os; print(os.listxattr(\"data/holes\"))'"
 )
 TO_CLOUD = ("move", "blue", "--provider", "aws", "--type", "m7i.large", "--market", "on-demand", "--yes")
 
@@ -58,7 +61,7 @@ def test_there_and_back_with_every_file(ask: Ask, cloud: FakeEc2, tmp_path: Path
 
     well(ask("move", "blue", "--provider", "local", "--yes"))
     said = well(ask("ssh", "blue", "--", "cat code/deep/a.py fresh.txt; ls data")).stdout
-    assert said.split() == ["print(1)", "two", "new", "big.bin", "link", "odd", "name", "ü"]
+    assert said.split() == ["print(1)", "two", "new", "big.bin", "holes", "link", "odd", "name", "ü"]
     wait_for(lambda: given() == "later and mine\n", 60)
     assert "instance" not in paid(cloud)
     assert paid(cloud) == {"snapshot": 1}, "its last image stays, and nothing else"

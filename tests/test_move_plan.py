@@ -13,12 +13,21 @@ import pytest
 
 from hotdesk.cli.ui.plans import carried
 from hotdesk.core.model import Bound, Desk, Goal, Offer, Want
+from hotdesk.core.steps import BakeOrder, Fetch
 from hotdesk.guest import inventory, one_file
 from hotdesk.services.carriage import Inventory, _replaced, _sized
+from hotdesk.services.carrier import Carrier, packages_left
+from hotdesk.services.transport import Order
 from tests.conftest import Command
 from tests.far_rig import far_machine, needs_sshd
 from tests.test_json import fits
 
+_FETCH = Fetch(
+    order=BakeOrder(
+        desk="blue", born=1.0, generation=1, attempt=0, source_id="i", started_at=1.0, region="r"
+    ),
+    why="",
+)
 BLUE = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
 
 
@@ -55,6 +64,36 @@ def test_a_desk_tells_what_it_holds_in_one_document(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert (told["files"], told["bytes"], told["home"]) == (1, 3, str(tmp_path))
     assert any(one.startswith("pytest==") for one in told["packages"])
+    assert {*told["jupyter"]} <= {*told["packages"]}
+    assert any(one.startswith("ipython==") for one in told["jupyter"]), "what Jupyter brings is no person's"
+    assert not any(one.startswith("pytest==") for one in told["jupyter"])
+
+
+def test_packages_that_stay_at_a_cloud_are_a_list_to_be_run(tmp_path: Path) -> None:
+    """By apt and by pip; not those that go along, nor those of every desk's Jupyter."""
+    told = Inventory(
+        packages=("jupyterlab==4.4.0", "numpy==2.3.1", "torch==2.9.0+cu128", "mine==1.0"),
+        jupyter=("jupyterlab==4.4.0",),
+        apart=("local==0.1",),
+        system_packages=("ffmpeg", "graphviz"),
+    )
+    lines = packages_left(told, ["mine==1.0  # sha256:0"], "AWS")
+    assert lines[1:] == [
+        "sudo apt-get install -y ffmpeg graphviz",
+        "python3 -m pip install numpy==2.3.1 torch==2.9.0",
+        "# not from an index: local==0.1",
+    ]
+    assert packages_left(Inventory(packages=("mine==1.0",)), ["mine==1.0"], "AWS") == []
+    order = Order(provider="aws", step=_FETCH, since=1.0)
+    carrier = Carrier(tmp_path, order, None, lambda: None, None)  # type: ignore[arg-type]
+    (tmp_path / "disk" / "home").mkdir(parents=True)
+    carrier.leave_list(told)
+    script = tmp_path / "disk" / "home" / ".hotdesk" / "left-at-aws.sh"
+    assert "ffmpeg graphviz" in script.read_text()
+    assert f"sh .hotdesk/{script.name}" in carrier.note
+    assert "6 packages stay at AWS: ffmpeg, graphviz, numpy==2.3.1, torch==2.9.0+cu128" in carrier.note
+    carrier.leave_list(Inventory())
+    assert not script.exists(), "no list of an earlier stay is believed"
 
 
 def test_what_cannot_be_carried_has_what_replaces_it() -> None:

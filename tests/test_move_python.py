@@ -36,4 +36,7 @@ def test_a_desk_of_another_python_is_there_with_its_files_and_says_so(
         shown = hotdesk("show", "blue")
         assert "uses Python 3.9" in shown.stdout, "what does not fit is said"
         assert hotdesk("ssh", "blue", "--", "cat notes.txt").stdout == "mine\n"
+        home_again = hotdesk("move", "blue", "--provider", "local", "--yes", timeout=SECONDS)
+        assert home_again.returncode == 0, home_again.stderr
+        assert not Path(far.address["folder"]).exists(), "hotdesk itself has left the machine, too"
         assert hotdesk("down", "blue", "--yes").returncode == 0

@@ -333,6 +333,26 @@ def test_a_process_that_lives_on_notices_it_too(mine: Laptop, fake: FakeEc2) -> 
     assert mine.reached_by("203.0.113.7", CAFE) == [CAFE]
 
 
+def test_a_machine_at_the_other_end_of_a_way_is_let_in_until_then(mine: Laptop, fake: FakeEc2) -> None:
+    """1. Let in. 2. Twice is once. 3. Shut out; also where the machine is gone. 4. One that was left open is
+    taken away by whoever logs in once its time is over, and no earlier."""
+    machine = live(mine)
+    note = f"hotdesk: way 0a until {mine.time.now() + 3600:.0f}"
+    mine.aws.let_in(machine.id, f"{CAFE}/32", note)
+    mine.aws.let_in(machine.id, f"{CAFE}/32", note)
+    assert rules(fake, "hotdesk", 22)[f"{CAFE}/32"] == note
+    assert mine.reached_by(US, CAFE, port=22) == [US, CAFE]
+    at(mine, f"{US}/32").access(live(mine))
+    assert mine.reached_by(US, CAFE, port=22) == [US, CAFE], "its time is not over"
+    mine.aws.shut_out(machine.id, note)
+    mine.aws.shut_out("us-west-2/i-0123456789abcdef0", note)
+    assert mine.reached_by(US, CAFE, port=22) == [US]
+    mine.aws.let_in(machine.id, f"{CAFE}/32", note)
+    mine.time.sleep(3700)
+    at(mine, f"{US}/32").access(live(mine))
+    assert mine.reached_by(US, CAFE, port=22) == [US]
+
+
 # ---- which computer it is ---------------------------------------------------------------------------------
 
 

@@ -71,3 +71,38 @@ def test_what_was_asked_for_is_done_or_refused() -> None:
     assert routes(1.0).chosen(home, home, "auto") is None
     assert routes(9e6).routed(BLUE, BLUE, "direct").there
     assert not routes(9e6).routed(BLUE, BLUE, "here").there
+
+
+# ---- from a machine with an ssh login to a cloud ------------------------------------------------------
+
+
+class Guarding(Link):
+    """A cloud with rules of who may connect."""
+
+    address_url = ""
+
+    def let_in(self, machine_id: str, cidr: str, note: str) -> None:
+        raise AssertionError
+
+    def shut_out(self, machine_id: str, note: str) -> None:
+        raise AssertionError
+
+
+class ToCloud(Routes):
+    def between(self, desk: Desk, moved: Desk) -> None:
+        return None
+
+    def outward(self, desk: Desk, moved: Desk) -> str | None:
+        return "gpu1"
+
+
+@pytest.mark.parametrize(("asked", "by"), [("auto", "here"), ("here", "here"), ("direct", "direct")])
+def test_to_a_cloud_it_goes_straight_where_that_is_asked_for(asked: str, by: str) -> None:
+    """Nobody can measure a way to a machine that is not there yet."""
+    clouds: Any = Guarding(0.0)
+    found = ToCloud(store=clouds, clouds=clouds)
+    route = found.chosen(BLUE, BLUE, asked)
+    assert route is not None
+    assert (route["by"], route["direct_bytes_per_second"]) == (by, None)
+    assert ("--route direct" in route["why"]) == (asked == "auto")
+    assert found.routed(BLUE, BLUE, asked).there == (by == "direct"), "its image stays there until then"

@@ -224,10 +224,11 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         """
         s = self.services
         want, provider = s.placed(name, want, provider, moves=True)
-        desk = s.goals.moved(name, want, provider, keep_seconds)
-        desk = s.carrying.routes.routed(s.store.desk(name), desk, route)
+        desk, before = s.goals.moved(name, want, provider, keep_seconds), s.store.desk(name)
+        desk = s.carrying.routes.routed(before, desk, route)
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)
+        s.carrying.tidy(before.provider)
         return self._open(s.store.desk(name), view)
 
     def disk(self, name: str, gib: int, *, dry_run: bool = False) -> Grown:

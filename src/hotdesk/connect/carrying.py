@@ -7,8 +7,6 @@ checksum. What belongs to the machine and not to the desk stays where it is.
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import subprocess
 import tempfile
@@ -26,15 +24,11 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 from hotdesk.guest.one_file import source
+from hotdesk.snapshots import rsync
 
-#: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
-OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
-_CHANGING = {24}  # files vanished while they were copied: the next round shows
 _QUIET_SECONDS = 120.0
 _LISTING_SECONDS = 300.0
 _SSH_FAILED = 255
-#: A line of `--itemize-changes` that says more than "a folder's time is another".
-_DIFFERS = re.compile(r"^(?!\.d\.\.[tT]\.{0,9} )(\S{11}|\*deleting) +(.*)$")
 
 
 class Furnished(Value, frozen=True):
@@ -70,14 +64,13 @@ def differences(access: Access, home: Path, *, arriving: bool) -> list[str]:
     """
     ends = (f"{home}/", f"{copying.host(access)}:./")
     order = ends[::-1] if arriving else ends
-    words = [*_words(access), "-n", "--checksum", "--itemize-changes"]
+    words = [*_words(access), *rsync.COMPARE]
     if arriving:
         with _without_data(access) as rules:
             done = _run(access, [*words, *rules, "--delete", *order], None)
     else:
         done = _run(access, [*words, *order], None)
-    found = (_DIFFERS.match(line) for line in done.splitlines())
-    return [match[2] for match in found if match]
+    return rsync.different(done)
 
 
 @contextmanager
@@ -144,33 +137,15 @@ def furnish(access: Access, lock: list[str]) -> Furnished:
 
 
 def _words(access: Access) -> list[str]:
-    """rsync, with what both directions share: content, links, modes and times."""
     by = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
-    return [
-        ssh.program("rsync"), "-rlptHs", "--specials", "--partial-dir=.hotdesk-partial", "--timeout=60",
-        *(f"--exclude={name}" for name in OWN), *copying.packed(access), "-e", by,
-    ]  # fmt: skip
+    return [*rsync.words(), *copying.packed(access), "-e", by]
 
 
 def _run(access: Access, words: list[str], report: Callable[[str], None] | None) -> str:
-    environment = {**os.environ, "LC_ALL": "C"}
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said = bytearray()
-        while some := os.read(process.stdout.fileno(), 1 << 16):
-            if report is None:
-                said += some
-            elif found := re.findall(rb"(\d+)% +(\S+/s)", some):
-                report(f"{found[-1][0].decode()} % of what differs, {found[-1][1].decode()}")
-        complaint = process.stderr.read().decode("utf-8", "replace").strip()
-    status = process.returncode
-    if status and status not in _CHANGING:
+    status, said, complaint = rsync.run(words, report)
+    if status:
         _complain(access, status, complaint)
-    return os.fsdecode(bytes(said))
+    return said
 
 
 def _complain(access: Access, status: int, complaint: str) -> None:

@@ -392,6 +392,10 @@ class Guest(Protocol):
         """Remove what is there for this desk alone, now that the desk is gone. Safe to repeat."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what is ours at machines where no desk is any more. Safe to repeat."""
+        ...
+
 
 @runtime_checkable
 class Examiner(Protocol):

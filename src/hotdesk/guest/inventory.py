@@ -26,6 +26,8 @@ from hotdesk.guest.mounts import is_elsewhere, mounted
 
 LARGEST = 5  # folders that are named
 _REQUESTED = re.compile(r"(?:^|/)apt(?:-get)?\s.*\binstall\b(.*)")
+_NEEDED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OF_EVERY_DESK = ("jupyterlab", "ipykernel", "pip", "setuptools", "wheel")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 
 
@@ -113,15 +115,34 @@ def marked(top: str) -> set[str]:
 
 
 def packages() -> dict[str, Any]:
-    """What is installed into this Python's own environment; `apart`: not from an index."""
+    """What is installed into this Python's own environment; `apart`: not from an index.
+
+    `jupyter`: of these, what every desk has for its Jupyter.
+    """
     listed: set[str] = set()
     apart: set[str] = set()
+    needs: dict[str, tuple[str, list[str]]] = {}
     paths = sorted({sysconfig.get_path(name) for name in ("purelib", "platlib")})
     for one in importlib.metadata.distributions(path=paths):
         name = one.metadata["Name"]
         if name:
             (apart if one.read_text("direct_url.json") else listed).add(name + "==" + one.version)
-    return {"packages": sorted(listed), "apart": sorted(apart), "python": platform.python_version()}
+            found = (_NEEDED.match(line) for line in one.requires or () if "extra ==" not in line)
+            needs[_key(name)] = name + "==" + one.version, [_key(line[0]) for line in found if line]
+    jupyter, todo = set(), list(_OF_EVERY_DESK)
+    while todo:
+        version, more = needs.pop(todo.pop(), ("", []))
+        jupyter.add(version)
+        todo += more
+    given = sorted(jupyter & listed)
+    return {
+        "packages": sorted(listed), "apart": sorted(apart), "jupyter": given,
+        "python": platform.python_version(),
+    }  # fmt: skip
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def system_packages(logs: str = "/var/log/apt/history.log*") -> list[str]:

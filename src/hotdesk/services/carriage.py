@@ -17,8 +17,8 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lines import Lined
-from hotdesk.core.model import Bound, Desk, Instance, Phase, Seen, Value
-from hotdesk.core.ports import Access, Counted
+from hotdesk.core.model import Bound, Desk, Goal, Instance, Phase, Seen, Value
+from hotdesk.core.ports import Access, Counted, Guest
 from hotdesk.guest.one_file import source
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.move_shapes import Carriage, Replaced, Sized
@@ -45,6 +45,7 @@ class Inventory(Value, frozen=True):
     home: str = ""
     packages: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    jupyter: tuple[str, ...] = ()  # of `packages`: what every desk has
     python: str = ""
     system_packages: tuple[str, ...] = ()
     machine: str = ""
@@ -78,7 +79,7 @@ class Carrying:
                 access = self.reach(desk)
             except (HotdeskError, Refused):  # counted from outside, as far as it can be
                 access = None
-        told = self._inventory(access, desk) if access else None
+        told = _told(access, desk) if access else None
         count = (told.files, told.bytes) if told else self._counted(desk, seen)
         if ends:
             legs = [*zip(ends, self.routes.lines(desk, ends), strict=True)]
@@ -87,6 +88,8 @@ class Carrying:
         way = self.routes.chosen(desk, moved, route, [speed for _, speed in legs])
         if way and way["by"] == DIRECT and ends:
             legs = [(f"{ends[1]} from {ends[0]}", way["direct_bytes_per_second"])]
+        elif way and way["by"] == DIRECT:
+            legs = [(f"{bound.provider} from {self.routes.outward(desk, moved)}", None)]
         known = [speed for _, speed in legs if speed]
         seconds = sum(count[1] / speed for speed in known) if count and len(known) == len(legs) else None
         rate = cloud(desk.provider).rates.out_usd_per_gib
@@ -112,23 +115,29 @@ class Carrying:
             "replaced": _replaced(told, desk, moved),
         }
 
-    def _inventory(self, access: Access, desk: Desk) -> Inventory | None:
-        """What the desk itself tells; None where it cannot."""
-        import subprocess
+    def tidy(self, origin: str) -> None:
+        """Remove hotdesk itself from machines of one's own that desks have left; it stays for parked ones."""
+        provider = self.clouds.provider(origin)
+        waiting = any(one.provider == origin and one.goal is Goal.PARKED for one in self.store.desks())
+        if isinstance(provider, Guest) and not waiting:
+            provider.tidy()
 
-        from hotdesk.connect import ssh
-        from hotdesk.core import shell
+    def may_be_data(self, desk: Desk) -> list[Sized]:
+        """Big folders that do not change and go into each image of a desk that runs: they could be data.
 
-        script = source("inventory").encode()
-        more = ' "$(python3 -c "import sys; print(sys.prefix)")"' if cloud(desk.provider).pooled else ""
-        argv = ssh.command(access, [shell.told(f"python3 -{more}")])
+        A cloud's own images are of whole disks, with the data: nothing is to be said of them.
+        """
+        if not cloud(desk.provider).pooled:
+            return []
+        live = own(desk, self.clouds.seen(desk), self.store.past(desk)).live
+        if live is None or live.phase is not Phase.READY:
+            return []
         try:
-            done = subprocess.run(
-                argv, input=script, capture_output=True, timeout=_COUNT_SECONDS, check=False
-            )
-            return wire.json(done.stdout, Inventory)
-        except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
-            return None
+            told = _told(self.reach(desk), desk)
+        except (HotdeskError, Refused):
+            return []
+        sized = [_sized(told, *one) for one in told.largest] if told else []
+        return [one for one in sized if one["may_be_data"]]
 
     def _counted(self, desk: Desk, seen: Seen) -> tuple[int, int] | None:
         """Files and bytes of a desk that is off, where its cloud has them here."""
@@ -155,6 +164,27 @@ class Carrying:
                     speed = None
             legs.append((zone or to, speed))
         return legs
+
+
+def _told(access: Access, desk: Desk) -> Inventory | None:
+    return inventory(access, with_environment=cloud(desk.provider).pooled)
+
+
+def inventory(access: Access, *, with_environment: bool) -> Inventory | None:
+    """What a desk tells of itself; None where it cannot. Its environment counts where it goes as files."""
+    import subprocess
+
+    from hotdesk.connect import ssh
+    from hotdesk.core import shell
+
+    script = source("inventory").encode()
+    more = ' "$(python3 -c "import sys; print(sys.prefix)")"' if with_environment else ""
+    argv = ssh.command(access, [shell.told(f"python3 -{more}")])
+    try:
+        done = subprocess.run(argv, input=script, capture_output=True, timeout=_COUNT_SECONDS, check=False)
+        return wire.json(done.stdout, Inventory)
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
+        return None
 
 
 def _sized(told: Inventory, folder: str, size: int, unchanged: float) -> Sized:

@@ -8,7 +8,7 @@ It holds the lock that it was started with as long as it lives.
 from __future__ import annotations
 
 import errno
-import importlib.metadata
+import shlex
 import shutil
 import sys
 import traceback
@@ -20,13 +20,17 @@ import msgspec
 
 from hotdesk import system
 from hotdesk.core.backoff import backoff
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable
+from hotdesk.core.lines import NotStraight, Outward, Target
 from hotdesk.core.model import Phase
 from hotdesk.core.ports import Access, Clock, Pool, Provider
 from hotdesk.core.steps import Bring, Fetch, Moving
-from hotdesk.guest.content import content
-from hotdesk.services.carriage import some
+from hotdesk.providers import registry
+from hotdesk.providers.cloud.admitting import Guarded, admitted
+from hotdesk.services.carriage import Inventory, inventory, some
 from hotdesk.services.transport import Order, Told, folder_of, pool_name, read
+from hotdesk.snapshots.environment import locked
 
 T = TypeVar("T")
 PATIENCE = 8  # cuts in a row between which nothing went on
@@ -39,8 +43,18 @@ class Carrier:
     """One way of one desk. `reach`: how to reach the machine now."""
 
     def __init__(
-        self, folder: Path, order: Order, pool: Pool, reach: Callable[[], Access], clock: Clock
+        self,
+        folder: Path,
+        order: Order,
+        pool: Pool,
+        reach: Callable[[], Access],
+        clock: Clock,
+        *,
+        outward: Outward | None = None,
+        guarded: Guarded | None = None,
     ) -> None:
+        """`outward`: where the image may be kept; `guarded`: the cloud of the machine that it goes to."""
+        self.outward, self.guarded = outward, guarded
         self.folder, self.order, self.pool, self.reach, self.clock = folder, order, pool, reach, clock
         self.desk = folder.name
         self.disk = folder / "disk"
@@ -68,6 +82,47 @@ class Carrier:
         shutil.rmtree(self.disk, ignore_errors=True)
 
     def bring(self, image: str) -> None:
+        lock = self.straight(image)
+        if lock is None:
+            self.bring_from_here(image)
+            lock = locked(self.disk)
+        if lock:
+            self.furnish(lock)
+
+    def straight(self, image: str) -> list[str] | None:
+        """The lock of its environment, if its home went straight from where it is kept; None: not so."""
+        from hotdesk.connect import carrying, ssh
+
+        source, cloud_ = self.outward, self.guarded
+        if source is None or cloud_ is None:
+            return None
+        assert isinstance(self.order.step, Bring)
+        state, provider, machine = self.folder.parents[1], self.order.provider, self.order.step.id
+
+        def go() -> list[str] | None:
+            access = self.reach()
+            to = Target(
+                name=self.desk,
+                ssh=tuple(ssh.question(access, "")[:-1]),
+                place=(access.host, access.port),
+                url=cloud_.address_url,
+                admit=lambda cidr: admitted(state, cloud_, provider, machine, cidr),
+            )
+            try:
+                return source.bring(image, to, lambda share, words: self.report(0.7 * share, words))
+            except OSError as error:
+                raise carrying.Cut(str(error)) from error
+
+        try:
+            return self.patiently(go)
+        except NotStraight as no:
+            why = f"there was no way straight there ({no})"
+        except carrying.Cut as cut:
+            why = f"the way straight there is cut again and again ({cut})"
+        self.note = f"It came through this computer: {why}."
+        return None
+
+    def bring_from_here(self, image: str) -> None:
         from hotdesk.connect import carrying
 
         self.report(0.01, f"unpacking {image}")
@@ -81,21 +136,25 @@ class Carrier:
 
         if odd := self.until_same(go, 0.7, "reading every file back at the new machine", arriving=False):
             raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {some(odd, _SHOWN)}")
-        if lock := locked(self.disk):
-            self.report(0.8, f"installing {len(lock)} packages there")
-            done = self.patiently(lambda: carrying.furnish(self.reach(), lock))
-            if missing := {**done.failed, **done.broken}:
-                first, why = next(iter(missing.items()))
-                self.note = (
-                    f"{len(missing)} of {len(lock)} packages are not usable at the new machine: "
-                    f"{some(sorted(missing), _SHOWN)} ({first}: {why})."
-                    " Their list: ~/.hotdesk/environment.lock"
-                )
-            elif done.other:
-                self.note = (
-                    f"{len(done.other)} of {len(lock)} packages are other builds of the same version at the"
-                    f" new machine: {some(done.other, _SHOWN)}. Their list: ~/.hotdesk/environment.lock"
-                )
+
+    def furnish(self, lock: list[str]) -> None:
+        """Install the packages that are on the list there, and say what is not as it was."""
+        from hotdesk.connect import carrying
+
+        self.report(0.8, f"installing {len(lock)} packages there")
+        done = self.patiently(lambda: carrying.furnish(self.reach(), lock))
+        if missing := {**done.failed, **done.broken}:
+            first, why = next(iter(missing.items()))
+            self.note = (
+                f"{len(missing)} of {len(lock)} packages are not usable at the new machine: "
+                f"{some(sorted(missing), _SHOWN)} ({first}: {why})."
+                " Their list: ~/.hotdesk/environment.lock"
+            )
+        elif done.other:
+            self.note = (
+                f"{len(done.other)} of {len(lock)} packages are other builds of the same version at the"
+                f" new machine: {some(done.other, _SHOWN)}. Their list: ~/.hotdesk/environment.lock"
+            )
 
     def fetch(self) -> None:
         from hotdesk.connect import carrying
@@ -114,13 +173,32 @@ class Carrier:
             )
 
         come(0.2)  # most of it, while the desk may still be used
+        told = inventory(self.reach(), with_environment=False)
         left = self.patiently(lambda: carrying.quiesce(self.reach()))
         if left:
             raise Refused(Kind.NOT_READY, f"still running at {self.desk}: {some(left, _SHOWN)}")
         if odd := self.until_same(lambda: come(0.5), 0.6, "reading every file on both sides", arriving=True):
             raise Refused(Kind.UNREADABLE, f"something at {self.desk} still writes: {some(odd, _SHOWN)}")
+        if told is not None:
+            self.leave_list(told)
         self.pool.pack(
             self.order.step.order, str(self.disk), lambda share, words: self.report(0.7 + 0.3 * share, words)
+        )
+
+    def leave_list(self, told: Inventory) -> None:
+        """Put a list of the packages that stay at the machine into the image, as lines to be run."""
+        known = cloud(self.order.provider)
+        lines, place = packages_left(told, locked(self.disk), known.label), self.disk / "home" / ".hotdesk"
+        path = place / f"left-at-{known.name}.sh"
+        if not lines:
+            path.unlink(missing_ok=True)
+            return
+        place.mkdir(mode=0o700, exist_ok=True)
+        system.write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+        named = [*told.system_packages, *python_left(told, locked(self.disk)), *told.apart]
+        self.note = (
+            f"{len(named)} packages stay at {known.label}: {some(named, _SHOWN)}. "
+            f"To have them at the new place: hotdesk ssh {self.desk} -- sh .hotdesk/{path.name}"
         )
 
     def until_same(self, go: Callable[[], None], share: float, words: str, *, arriving: bool) -> list[str]:
@@ -157,18 +235,22 @@ class Carrier:
                 self.clock.sleep(pause)
 
 
-def locked(disk: Path) -> list[str]:
-    """What the environment on a disk has from an index, in lines: "name==version  # sha256:CONTENT".
+def python_left(told: Inventory, here: list[str]) -> list[str]:
+    """What a desk's Python had and the environment that goes along (`locked`) lacks; Jupyter is anywhere."""
+    have = {line.partition("  #")[0] for line in here} | {*told.jupyter}
+    return [one for one in told.packages if one not in have]
 
-    A version has its build (+cpu); where nobody knows what the package consists of, no digest.
-    """
-    sites = [str(site) for site in (disk / "env").glob("lib/python3*/site-packages")]
-    found = {
-        f"{one.metadata['Name']}=={one.version}" + (f"  # sha256:{sum_}" if (sum_ := content(one)) else "")
-        for one in importlib.metadata.distributions(path=sites)
-        if one.metadata["Name"] and not one.read_text("direct_url.json")
-    }
-    return sorted(found) if sites else []
+
+def packages_left(told: Inventory, here: list[str], label: str) -> list[str]:
+    """Lines for sh that install what a cloud's machine has and the desk's environment (`locked`) lacks."""
+    python = python_left(told, here)
+    lines = []
+    if told.system_packages:
+        lines.append(f"sudo apt-get install -y {shlex.join(told.system_packages)}")
+    if python:
+        lines.append(f"python3 -m pip install {shlex.join(one.partition('+')[0] for one in python)}")
+    lines += [f"# not from an index: {one}" for one in told.apart]
+    return [f"# what this desk had at {label} besides its files", *lines] if lines else []
 
 
 def _access(provider: Provider, step: Moving) -> Access:
@@ -192,7 +274,16 @@ def main(words: list[str]) -> int:
         pool = services.clouds.provider(pool_name())
         assert isinstance(pool, Pool)
         provider = services.clouds.provider(order.provider)
-        carrier = Carrier(folder, order, pool, lambda: _access(provider, order.step), services.clock)
+        own = services.clouds.provider(registry.of_machines())
+        carrier = Carrier(
+            folder,
+            order,
+            pool,
+            lambda: _access(provider, order.step),
+            services.clock,
+            outward=own if isinstance(own, Outward) else None,
+            guarded=provider if isinstance(provider, Guarded) else None,
+        )
         try:
             carrier.work()
         except Refused as no:

@@ -13,6 +13,7 @@ from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lines import Lined, Linked
 from hotdesk.core.model import Desk
 from hotdesk.loop.clouds import Clouds
+from hotdesk.providers.cloud.admitting import Guarded
 from hotdesk.services.move_shapes import Route
 from hotdesk.state.store import Store
 
@@ -38,6 +39,16 @@ class Routes:
             return None
         return seen.live.zone, target
 
+    def outward(self, desk: Desk, moved: Desk) -> str | None:
+        """The machine of one's own from which the desk goes to a cloud; None unless it does."""
+        known, bound = cloud(desk.provider), moved.bound
+        if bound is None or not known.machines or cloud(bound.provider).pooled:
+            return None
+        if not isinstance(self.clouds.provider(bound.provider), Guarded):
+            return None
+        live = own(desk, self.clouds.seen(desk), self.store.past(desk)).live
+        return live.zone if live else None
+
     def chosen(
         self, desk: Desk, moved: Desk, asked: str, lines: Sequence[float | None] | None = None
     ) -> Route | None:
@@ -47,11 +58,19 @@ class Routes:
         Raises `Usage` for "direct" where that means nothing, `NotAllowed` where there is no such way.
         """
         ends = self.between(desk, moved)
+        if ends is None and (source := self.outward(desk, moved)):
+            why = (
+                f"--route direct goes straight from {source}, which pays off where its line is the faster one"
+            )
+            if asked != AUTO:
+                why = "you asked for it"
+            by = DIRECT if asked == DIRECT else HERE
+            return {"by": by, "why": why, "direct_bytes_per_second": None}
         if ends is None:
             if asked == DIRECT:
                 raise Usage(
                     f"{desk.name} does not go straight from one machine to another.",
-                    "There is a way past this computer between two machines with an ssh login.",
+                    "There is such a way from a machine with an ssh login to another, or to a cloud.",
                     f"hotdesk move {desk.name} --route here --dry-run",
                 )
             return None

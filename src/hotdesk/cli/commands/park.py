@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui import options, plans, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
 from hotdesk.services.view import View
@@ -33,6 +33,8 @@ def command(name: str | None, *, yes: bool, dry_run: bool, there: bool, no_wait:
         desk = desks.services.store.desk(name or desks.services.goals.only())
         if there:
             desks.services.goals.check_store(desk.name)
+        for line in plans.could_stay(desk.name, desks.services.carrying.may_be_data(desk)):
+            render.note(line)
         if dry_run:
             options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED), desk)
             return

@@ -13,7 +13,7 @@ from hotdesk.services import forms
 
 if TYPE_CHECKING:
     from hotdesk.connect.at_work import AtWork
-    from hotdesk.services.move_shapes import Carriage
+    from hotdesk.services.move_shapes import Carriage, Sized
     from hotdesk.services.shapes import Plan
 
 
@@ -82,12 +82,7 @@ def carried(name: str, goods: Carriage) -> Iterator[str]:
             f"{count:,} file{'s' * (count != 1)} of data, {render.size((goods['data_bytes'] or 0) / 2**30)}"
         )
         yield f"  does not carry: {data}: they come from their source"
-    for folder in goods["largest"]:
-        if folder["may_be_data"]:
-            still = render.duration(folder["unchanged_seconds"])
-            told = f"{folder['name']} is {render.size(folder['bytes'] / 2**30)}, unchanged for {still}"
-            mark = f'[[desks.{name}.data]] with from = "…", to = "{folder["name"]}"'
-            yield render.safe(f"  {told}: carry it, or mark it as data? {mark} in hotdesk.toml")
+    yield from could_stay(name, [one for one in goods["largest"] if one["may_be_data"]])
     for name_ in goods["unreadable"][:3]:
         yield f"  cannot be read, and stops the move: {render.safe(name_)}"
     for leg in goods["lines"]:
@@ -103,6 +98,15 @@ def carried(name: str, goods: Carriage) -> Iterator[str]:
     yield f"  costs: {_costs(goods)}"
     for one in goods["replaced"]:
         yield f"  stays behind: {render.safe(one['what'])} → {render.safe(one['by'])}"
+
+
+def could_stay(name: str, folders: Sequence[Sized]) -> Iterator[str]:
+    """Lines about folders that may be data."""
+    for folder in folders:
+        still = render.duration(folder["unchanged_seconds"])
+        told = f"{folder['name']} is {render.size(folder['bytes'] / 2**30)}, unchanged for {still}"
+        mark = f'[[desks.{name}.data]] with from = "…", to = "{folder["name"]}"'
+        yield render.safe(f"  {told}: carry it, or mark it as data? {mark} in hotdesk.toml")
 
 
 def _costs(goods: Carriage) -> str:

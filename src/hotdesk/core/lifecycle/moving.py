@@ -110,6 +110,7 @@ def handed(desk: Desk, bound: Bound, image: str, now: float) -> Desk:
         generation=max(desk.generation, bound.generation),
         carried="" if whole or cloud(bound.provider).pooled else image,
         fetched=None,
+        there=False,  # of the place that it left
         former=tuple(former) if whole else (*former, left),
     )
 

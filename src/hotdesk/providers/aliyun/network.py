@@ -8,7 +8,7 @@ that two commands at once make one of each; if they make two all the same, both 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hotdesk.core.errors import Kind, Refused
@@ -17,6 +17,7 @@ from hotdesk.providers.aliyun import tags
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.admitting import is_over
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.kept import HOUR
 
@@ -194,7 +195,22 @@ def cidr_of(rule: Rule) -> str:
 
 def admit(account: Account, region: str, group: str, cidr: str, who: Computer) -> None:
     """Let `cidr` connect by ssh, and revoke earlier rules of the same computer (`who`)."""
-    set_rules(account, region, group, SSH, mine=f"hotdesk: {who.name}", wanted={cidr})
+    others = set_rules(account, region, group, SSH, mine=f"hotdesk: {who.name}", wanted={cidr})
+    over = [r for r in others if is_over(str(r.get("Description")), who.now)]
+    revoke(account, region, group, SSH, over)
+
+
+def let_in(account: Account, region: str, inside: Collection[str], cidr: str, note: str) -> None:
+    """Let these addresses connect by ssh through hotdesk's groups of these, by a rule with that note."""
+    for group in find_groups(account, region, NAME):
+        if (id_ := str(group["SecurityGroupId"])) in inside:
+            set_rules(account, region, id_, SSH, mine=note, wanted={cidr})
+
+
+def shut_out(account: Account, region: str, note: str) -> None:
+    """Take the rules with that note away."""
+    for group in find_groups(account, region, NAME):
+        set_rules(account, region, str(group["SecurityGroupId"]), SSH, mine=note, wanted=set())
 
 
 def set_rules(

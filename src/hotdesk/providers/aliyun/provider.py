@@ -40,7 +40,7 @@ from hotdesk.providers.aliyun import survey as surveying
 from hotdesk.providers.aliyun.account import Account, ListPrice
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.aliyun.settings import NAME, Settings
-from hotdesk.providers.cloud import hostkeys, replies
+from hotdesk.providers.cloud import admitting, hostkeys, replies
 from hotdesk.providers.cloud.address import own_address
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
@@ -90,6 +90,7 @@ class Aliyun:
     ) -> None:
         """`state`: the folder of pinned host keys. Sends no request."""
         self.settings = settings or Settings()
+        self.address_url = self.settings.address_url
         self.lag_seconds, self.poll_seconds = self.settings.lag_seconds, self.settings.poll_seconds
         self.account = Account(self.settings)
         self._store = store
@@ -98,7 +99,7 @@ class Aliyun:
         self._user_data = partial(user_data, mirrors=mirrors(self.settings))
         self._money = money or Money()
         self._list_price = list_price
-        self._computer = Computer(state, clock)
+        self.state, self._computer = state, Computer(state, clock)
         self.account.recalled = Recalled(store, f"{NAME}-recalled", clock)
         self._regions = RegionMemory(
             store, f"{NAME}-regions", clock,
@@ -134,6 +135,7 @@ class Aliyun:
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         now = self._clock.now()
         self.account.recalled.sync()
+        admitting.sweep(self.state, self, NAME)
         found, unread = look(
             tuple(regions) or self.account.regions(),
             self._regions,
@@ -278,6 +280,16 @@ class Aliyun:
                     self.account, region, group["SecurityGroupId"], self._address(region), self._computer
                 )
         self._admitted[region] = now
+
+    def let_in(self, machine_id: str, cidr: str, note: str) -> None:
+        raw = self._machines.get(machine_id)
+        if raw is None:
+            raise Refused(Kind.NOT_READY, f"{machine_id} is not listed yet.")
+        inside = (raw.get("SecurityGroupIds") or {}).get("SecurityGroupId") or ()
+        network.let_in(self.account, split(machine_id)[0], inside, cidr, note)
+
+    def shut_out(self, machine_id: str, note: str) -> None:
+        network.shut_out(self.account, split(machine_id)[0], note)
 
     def _address(self, region: str) -> str:
         """The CIDR that may connect."""

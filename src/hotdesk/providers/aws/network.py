@@ -21,6 +21,7 @@ from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.aws.settings import NAME
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.address import own_address
+from hotdesk.providers.cloud.admitting import is_over
 from hotdesk.providers.cloud.caller import Computer
 
 GROUP = "hotdesk"
@@ -156,6 +157,7 @@ def admit(account: Account, region: str, group: Group, cidr: str, who: Computer)
     change, listed = account.ec2_once(region), ranges(group, SSH)
     old = [r for r in listed if r.get("Description") == f"hotdesk: {who.host}"]
     taken = [r for r in old if cidr_of(r) == cidr or who.outlived_the_old]
+    taken += [r for r in listed if is_over(str(r.get("Description")), who.now)]
     for rule in taken:
         revoke(change, group, SSH, rule)
     kept = [r for r in listed if r not in taken]

@@ -24,6 +24,7 @@ from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import billing, exposure, fleets, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, ListPrice
+from hotdesk.providers.aws.admission import admit_through, groups_of, let_in, shut_out
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.pricing import Storage
@@ -32,7 +33,7 @@ from hotdesk.providers.aws.reservations import paid
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import NAME, Settings
 from hotdesk.providers.aws.survey import StoragePrice
-from hotdesk.providers.cloud import hostkeys, replies
+from hotdesk.providers.cloud import admitting, hostkeys, replies
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import Recalled
@@ -92,6 +93,7 @@ class Aws:
         self._storage = Storage(store, storing, money)
         self.state = state
         self.settings = settings or Settings()
+        self.address_url = self.settings.address_url
         self.lag_seconds, self.poll_seconds = self.settings.lag_seconds, self.settings.poll_seconds
         self.account = account or Account(self.settings)
         self._store, self._keys = store, keys
@@ -135,6 +137,7 @@ class Aws:
     @replies.legible("AWS")
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         self.account.recalled.sync()
+        admitting.sweep(self.state, self, NAME)
         with reaching():
             self.account.renew()
             wanted = tuple(regions) or self.account.regions()
@@ -306,26 +309,24 @@ class Aws:
 
     def _admit(self, region: str, desk: str, raw: dict[str, Any]) -> None:
         """Admit this computer's present address, unless that was checked within `ADMITTED_SECONDS`."""
-        names = {network.GROUP, exposure.group_name(desk)}
-        through = {
-            g["GroupId"]: g["GroupName"] for g in raw.get("SecurityGroups", ()) if g["GroupName"] in names
-        }
         now = self._clock.now()
-        looked = {group_id if name != network.GROUP else region for group_id, name in through.items()} | {
-            region
-        }
-        if all(0 <= now - self._admitted.get(key, -ADMITTED_SECONDS) < ADMITTED_SECONDS for key in looked):
-            return
-        known = self._memory.free_now(region, now).get("groups", [])
-        if not through.keys() <= {group["GroupId"] for group in known}:  # not in a look of just now
-            known = network.find_groups(self.account, region, *sorted({*through.values()}))
-        for group in known:
-            if group["GroupId"] in through:
-                cidr = network.callers_address(self.account, region)
-                let_in = network.admit if group["GroupName"] == network.GROUP else exposure.follow
-                let_in(self.account, region, group, cidr, self._computer)
+        through = groups_of(raw, desk)
+        looked = {id_ if name != network.GROUP else region for id_, name in through.items()} | {region}
+        if any(
+            not 0 <= now - self._admitted.get(key, -ADMITTED_SECONDS) < ADMITTED_SECONDS for key in looked
+        ):
+            known = self._memory.free_now(region, now).get("groups", [])
+            if admit_through(self.account, region, through, known, self._computer):
                 self._changed(region)
-        self._admitted |= dict.fromkeys(looked, self._clock.now())
+            self._admitted |= dict.fromkeys(looked, self._clock.now())
+
+    def let_in(self, machine_id: str, cidr: str, note: str) -> None:
+        self._changed(split(machine_id)[0])
+        let_in(self.account, machine_id, cidr, note)
+
+    def shut_out(self, machine_id: str, note: str) -> None:
+        self._changed(split(machine_id)[0])
+        shut_out(self.account, machine_id, note)
 
     # ---- fleets --------------------------------------------------------------------------------------
 

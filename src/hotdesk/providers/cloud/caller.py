@@ -39,6 +39,11 @@ class Computer:
         return f"{self.host}-{self._made[0]}"
 
     @property
+    def now(self) -> float:
+        """Its own clock, for the ends that rules name."""
+        return self._clock.now()
+
+    @property
     def outlived_the_old(self) -> bool:
         """Whether rules under its bare host name may be revoked: see `GRACE_SECONDS`."""
         return self._clock.now() - self._made[1] >= GRACE_SECONDS

@@ -27,6 +27,7 @@ import msgspec
 
 from hotdesk import system
 from hotdesk.core import wire
+from hotdesk.core.lines import NotStraight
 from hotdesk.core.model import Value
 from hotdesk.guest.one_file import source as program
 
@@ -42,8 +43,7 @@ _AGAIN_SECONDS = 60.0  # until a machine that did not answer is asked again to c
 _FORGET_SECONDS = 7 * 86400.0
 
 
-class NoWay(Exception):
-    """There is no way straight from one to the other; everything is as before."""
+NoWay = NotStraight
 
 
 class Lost(OSError):

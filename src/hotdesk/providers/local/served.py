@@ -4,10 +4,12 @@
     python -m hotdesk.providers.local.served STATE give DESK | take IMAGE | push IMAGE
     python -m hotdesk.providers.local.served STATE keep DESK IMAGE | check IMAGE
     python -m hotdesk.providers.local.served STATE across IMAGE SSH HOST
+    python -m hotdesk.providers.local.served STATE unpack IMAGE | outward IMAGE SSH HOST
 
 The first kind reads its arguments as JSON from standard input and answers in JSON, with a refusal as such;
 the second carries a disk or an image (snapshots/transfer.py); the third keeps one here (snapshots/kept.py);
-the fourth sends one straight to a third computer, and prints how far it is in lines of JSON. Keys are made
+the fourth sends one straight to a third computer, and prints how far it is in lines of JSON; the fifth does
+so for a computer without hotdesk (providers/local/outward.py). Keys are made
 by the other computer, which sends those halves that a desk's ssh server and its Jupyter need.
 """
 
@@ -298,6 +300,10 @@ def main(words: list[str]) -> int:
         check(state, rest[0])
     if verb == "push":
         push(state, rest[0])
+    if verb in {"unpack", "outward"}:
+        from hotdesk.providers.local import outward
+
+        return outward.main(state, *rest)
     if verb == "across":
         return across(state, *rest)
     goes = os.fdopen(os.dup(1), "wb")

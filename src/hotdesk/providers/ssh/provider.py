@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.idling import Idle
+from hotdesk.core.lines import Target
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, KeyRing
+from hotdesk.core.ports import Access, KeyRing, OnProgress
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.cloud import direct
 from hotdesk.providers.local import records as pool
@@ -192,6 +193,11 @@ class Ssh:
         except (direct.NoWay, Refused, OSError) as no:
             return 0.0, str(no) or type(no).__name__
 
+    def bring(self, image: str, to: Target, progress: OnProgress) -> list[str] | None:
+        from hotdesk.providers.ssh import outward
+
+        return outward.straight(self.state, image, to, progress)
+
     # ---- machines --------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> str:
@@ -278,18 +284,34 @@ class Ssh:
                 from hotdesk.providers.ssh import elsewhere
 
                 elsewhere.forget(self.state, thing_id, picture.at)
+                self._leave(picture.at)
             with self.images.in_order():
                 self.images.delete(thing_id)
                 self.images.tidy()
 
     def forget(self, desk: str) -> None:
         """Remove what is ours at machines where no other desk of this computer is."""
-        placed = [p for f in records.machines(self.state).values() if (p := f.placed)]
-        busy = {one.order.offer.zone for one in placed if one.order.desk != desk}
-        for name in {*self.hosts.used()} - busy:
+        for name in self.hosts.used():
+            self._leave(name, desk)
+
+    def tidy(self) -> None:
+        self.survey()  # forgets the machines that are gone
+        self.forget("")
+
+    def _leave(self, name: str, but: str = "") -> None:
+        """Remove what is ours at a machine, unless a desk of ours is there, or an image."""
+        with locked(self.hosts.folder / f"kit-{name}.lock"):  # nobody brings anything there meanwhile
+            if self._is_used(name, but):
+                return
             with contextlib.suppress(Silent, Refused):
                 self._far(name).leave()
-                self.hosts.use(name, False)
+                with self._in_order():
+                    if not self._is_used(name, but):
+                        self.hosts.use(name, False)
+
+    def _is_used(self, name: str, but: str) -> bool:
+        placed = (p for f in records.machines(self.state).values() if (p := f.placed))
+        return any(one.order.offer.zone == name and one.order.desk != but for one in placed)
 
     def _work(self, folder: records.Folder, id_: str) -> None:
         """Start the worker that brings a machine, unless it runs. Called under the order lock."""
