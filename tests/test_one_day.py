@@ -194,6 +194,7 @@ def test_a_day(say: Callable[..., str], clouds: tuple[FakeEc2, FakeEcs], far: Fa
 
     say("move", "blue", "--provider", "aws", "--type", "m7i.large", "--market", "on-demand", "--yes")
     assert seen("aws") == born
+    assert not Path(far.address["folder"]).exists(), "hotdesk itself has left, too"
     say("park", "blue", "--yes")
     assert "instance" not in paid(aws)
     at_aws = cost()

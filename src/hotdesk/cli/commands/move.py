@@ -31,7 +31,7 @@ from hotdesk.services.route import AUTO, ROUTES
     type=click.Choice(ROUTES),
     default=AUTO,
     show_default=True,
-    help="Between two rented machines: direct, or through here; auto: what is faster.",
+    help="From a machine with an ssh login: direct, or through here; auto: what is faster.",
 )
 @options.over_budget
 @options.yes
