@@ -7,12 +7,14 @@ store there, pulled again after a change of 1 % of its files, and pushed to anot
 the line by direction, the far end's memory at its highest (`wait4`), and what rsync sends.
 
 `--wan`: seconds instead, over ssh and a line of 100 Mbit/s and 50 ms (tests/wan.py, needs root): the tree is
-captured here, sent, restored and read back there; `rsync -a` sends it, and reads nothing back.
+captured here, sent, restored and read back there; `rsync -a` sends it, and reads nothing back. `--desks 10`:
+so many of a tenth each go side by side, each to a store of its own; what counts is how full the line is.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import re
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hotdesk.snapshots import kept, snapshot, transfer
@@ -74,21 +77,51 @@ def rsync(source: Path, target: Path) -> int:
     return sum(int(re.sub(r"\D", "", number)) for number in found)
 
 
+def many(top: Path, ssh: list[str], files: int, mib: int, desks: int) -> None:
+    """Send so many trees to as many stores side by side, restore them there and read them back."""
+    for number in range(desks):
+        (top / f"disk{number}").mkdir()
+        tree(top / f"disk{number}", files, mib, random.Random(number))
+
+    def carry(number: int) -> tuple[int, float]:
+        store, manifest, other = top / f"s{number}", top / f"m{number}", top / f"o{number}"
+        snapshot.capture(top / f"disk{number}", store, manifest)
+        take = _FAR.format("transfer.take", [str(other), f"{manifest}.there"])
+        argv = [*ssh, "far.example", shlex.join([sys.executable, "-c", take])]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            sent = transfer.push(transfer.Line(process.stdout, process.stdin), store, manifest)  # type: ignore[arg-type]
+        sending = time.monotonic()
+        back = _BACK.format(f"{manifest}.there", str(other), str(top / f"back{number}"))
+        subprocess.run([*ssh, "far.example", shlex.join([sys.executable, "-c", back])], check=True)
+        return sent, sending
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(desks) as pool:
+        done = list(pool.map(carry, range(desks)))
+    total, last = sum(sent for sent, _ in done), max(at for _, at in done) - began
+    share = total * 8 / last / 100e6
+    print(
+        f"{desks} desks side by side: {total / 1e6:.0f} MB in {last:.1f} s, {share:.0%} of the line;", end=" "
+    )
+    print(f"all restored and read back after {time.monotonic() - began:.1f} s")
+
+
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--files", type=int, default=20_000)
     asked.add_argument("--mib", type=int, default=300)
     asked.add_argument("--wan", action="store_true")
+    asked.add_argument("--desks", type=int, default=1, help="with --wan")
     asked.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = asked.parse_args()
     if given.wan:
         words = [sys.executable, "-m", "benchmarks.anywhere", "--inside"]
-        words += ["--files", str(given.files), "--mib", str(given.mib)]
+        words += ["--files", str(given.files), "--mib", str(given.mib), "--desks", str(given.desks)]
         plan: dict[str, dict[str, float] | None] = {"far.example": {"rtt_ms": 50, "mbit": 100}}
         print(wan.run(plan, words, dict(os.environ), seconds=3600), end="")
         return
     if given.inside:
-        over_a_line(given.files, given.mib)
+        over_a_line(given.files, given.mib, given.desks)
         return
     dice = random.Random(1)
     top = Path(tempfile.mkdtemp(prefix="hotdesk-anywhere-"))
@@ -132,8 +165,11 @@ snapshot.compare(Path({0!r}), Path({2!r}))
 """
 
 
-def over_a_line(files: int, mib: int) -> None:
-    """Carry a tree to far.example, first and after a change of 1 %; and let rsync do so, each in turn."""
+def over_a_line(files: int, mib: int, desks: int) -> None:
+    """Carry a tree to far.example, first and after a change of 1 %; and let rsync do so, each in turn.
+
+    Of several desks each has a part of it, and all go side by side, once.
+    """
     dice = random.Random(1)
     top = Path(tempfile.mkdtemp(prefix="hotdesk-anywhere-"))
     machine = far_rig.FarMachine(top / "sshd", "far.example", listen="0.0.0.0")
@@ -147,20 +183,30 @@ def over_a_line(files: int, mib: int) -> None:
         made = tree(disk, files, mib, dice)
         print(f"{len(made) + 10} files, {mib} MiB over 100 Mbit/s and 50 ms; load {os.getloadavg()[0]:.1f}")
 
+        if desks > 1:
+            many(top, ssh, files // desks, mib // desks, desks)
+            return
+
         def there(code: str) -> list[str]:
             return [*ssh, "far.example", shlex.join([sys.executable, "-c", code])]
 
         def ours(number: int) -> float:
             began = time.monotonic()
+            took = [began]
             manifest, arrived = top / f"{number}.manifest", top / f"{number}.arrived"
             earlier = top / f"{number - 1}.manifest"
             snapshot.capture(disk, store, manifest, previous=earlier if earlier.exists() else None)
+            took.append(time.monotonic())
             argv = there(_FAR.format("transfer.take", [str(other), str(arrived)]))
             with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
                 transfer.push(transfer.Line(process.stdout, process.stdin), store, manifest)  # type: ignore[arg-type]
+            took.append(time.monotonic())
             back = there(_BACK.format(str(arrived), str(other), str(top / f"back{number}")))
             subprocess.run(back, check=True)
-            return time.monotonic() - began
+            took.append(time.monotonic())
+            parts = [f"{after - before:.1f}" for before, after in itertools.pairwise(took)]
+            print(f"  captured, sent, restored and read back: {', '.join(parts)} s")
+            return took[-1] - began
 
         def theirs() -> float:
             began = time.monotonic()

@@ -178,6 +178,21 @@ def test_where_there_is_no_way_everything_is_as_before(kept: Kept) -> None:
     assert kept.rules.now == {}
 
 
+def test_the_one_copy_of_an_image_is_not_tidied_away(kept: Kept) -> None:
+    """Neither as long as it is known here, nor where hotdesk there runs no more."""
+    far, images = elsewhere.far(kept.state, "old"), Images(kept.state)
+    kept.provider.hosts.use("old")
+    kept.provider.tidy()
+    manifest = Images(kept.two.old.home / "hotdesk" / far.owner).folders.manifest(kept.image)
+    assert manifest.exists()
+    shutil.rmtree(kept.two.old.home / "hotdesk" / far.owner / "kit")
+    images.folders.image(kept.image).unlink()
+    kept.provider.tidy()
+    with pytest.raises(Refused, match="files of a desk are still at old"):
+        far.leave()
+    assert manifest.exists()
+
+
 def test_an_image_that_is_here_goes_from_here(kept: Kept) -> None:
     images = Images(kept.state)
     picture = images.whole(kept.image)

@@ -25,6 +25,7 @@ from hotdesk.providers.ssh.settings import Machine
 from hotdesk.snapshots import transfer
 
 _SECONDS = 60.0
+_HOLDS = 80  # exit status: something of a desk is there
 _NOTHING, _OTHER = 81, 82  # exit statuses: nothing of ours is there; only another version of hotdesk is
 _SSH_FAILED = 255
 
@@ -188,11 +189,15 @@ class Far:
         with contextlib.suppress(Nothing):
             self.call("leave")
         script = (
-            f"cd {self.folder} 2>/dev/null || exit 0; rm -rf {self.owner} kit-*.{self.owner}; "
+            f"cd {self.folder} 2>/dev/null || exit 0; "
+            # Also where hotdesk there does not run any more, and could say nothing.
+            f"for d in {self.owner}/local/disks/* {self.owner}/local/images/*.json; do "
+            f"[ -e $d ] && exit {_HOLDS}; done; rm -rf {self.owner} kit-*.{self.owner}; "
             "for o in of-*; do [ -d $o ] && exit 0; done; rm -rf kit-* lib-*; "
             f"cd / && rmdir {self.folder} 2>/dev/null; exit 0"
         )
-        self.run(script)
+        if self.run(script).returncode == _HOLDS:
+            raise Refused(Kind.NOT_READY, f"files of a desk are still at {self.name}", seconds=1.0)
 
 
 def full_or(done: subprocess.CompletedProcess[bytes], what: str) -> Refused:

@@ -284,10 +284,11 @@ class Ssh:
                 from hotdesk.providers.ssh import elsewhere
 
                 elsewhere.forget(self.state, thing_id, picture.at)
-                self._leave(picture.at)
             with self.images.in_order():
                 self.images.delete(thing_id)
                 self.images.tidy()
+            if picture.at:
+                self._leave(picture.at)
 
     def forget(self, desk: str) -> None:
         """Remove what is ours at machines where no other desk of this computer is."""
@@ -311,7 +312,9 @@ class Ssh:
 
     def _is_used(self, name: str, but: str) -> bool:
         placed = (p for f in records.machines(self.state).values() if (p := f.placed))
-        return any(one.order.offer.zone == name and one.order.desk != but for one in placed)
+        if any(one.order.offer.zone == name and one.order.desk != but for one in placed):
+            return True
+        return any(at in {name, ""} for at, _ in looking.kept(self.state))  # it may be the one copy
 
     def _work(self, folder: records.Folder, id_: str) -> None:
         """Start the worker that brings a machine, unless it runs. Called under the order lock."""

@@ -80,7 +80,7 @@ def survey(
         instances=tuple(instances),
         disks=tuple(_disk(d, name) for name, one in told.items() for d in one.survey.disks),
         images=tuple(images(Folders.of(state))),
-        leftovers=tuple(_leftovers(told, placed, busy, _kept(state))),
+        leftovers=tuple(_leftovers(told, placed, busy, kept(state))),
         hidden=tuple(hidden),
         closed=denied.message if denied else "",
         closed_fix=denied.fix if denied else "",
@@ -142,7 +142,7 @@ def images(folders: Folders) -> Iterator[Image]:
         yield replace(image, provider=PROVIDER, region=REGION, started_at=started_at)
 
 
-def _kept(state: Path) -> set[tuple[str, str]]:
+def kept(state: Path) -> set[tuple[str, str]]:
     """Images that stay where their machine was, as (machine, image); ("", image) while one is taken."""
     found = pictures(Folders.of(state).images)
     return {(one.at, id_) for id_, one in found if one.at or (one.order.there and one.phase is Taking.BAKING)}
