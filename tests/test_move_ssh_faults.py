@@ -211,8 +211,8 @@ def test_a_clock_of_other_hours_and_a_file_that_cannot_be_read(
     assert "work/of-somebody-else" in stuck.stderr
     assert "Traceback" not in stuck.stderr
     assert "Nothing was deleted" in stuck.stderr
-    assert "hotdesk resume blue" in stuck.stderr
-    back = hotdesk("resume", "blue", timeout=SECONDS)
+    assert "or: hotdesk move blue --provider ssh" in stuck.stderr
+    back = hotdesk("move", "blue", "--provider", "ssh", "--yes", timeout=SECONDS)
     assert back.returncode == 0, back.stderr
     assert at_desk(hotdesk, "cat notes; ls work") == "one\ntwo\nof-somebody-else\n"
     at_desk(hotdesk, "rm work/of-somebody-else; echo three >> notes")

@@ -24,7 +24,7 @@ from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.save import let_go
 from hotdesk.core.model import Bound, Desk, Disk, Former, Goal, Image, Instance, Phase, Seen
-from hotdesk.core.steps import AnyStep, BakeOrder, Bring, Fetch, Hand, Prove, Wait
+from hotdesk.core.steps import AnyStep, Ask, BakeOrder, Bring, Fetch, Hand, Prove, Wait
 
 #: For so long after its files were fetched a machine that is on has nothing new: it is stopped at once. One
 #: that was left on for longer, by whatever stopped us, may have been worked at.
@@ -42,11 +42,19 @@ def hand_over(
         return _from_cloud(here, bound, seen, past, plan, now=now)
     steps = plan(replace(here, goal=Goal.PARKED, carried=""), seen)
     if not all(step.acts for step in steps):
-        return steps
+        return [_staying(step, desk) for step in steps]
     newest = None if steps else seen.newest
     saved = f"all its work is in {newest.name}" if newest else "all its work is saved by then"
     why = saved if steps or newest else "it has no work yet"
     return [*steps, _hand(desk, bound, newest.id if newest else "", why)]
+
+
+def _staying(step: AnyStep, desk: Desk) -> AnyStep:
+    """A question about saving it, with what brings it back to where it is: to resume it would be to go on."""
+    if not isinstance(step, Ask):
+        return step
+    resume, stay = f"hotdesk resume {desk.name}", f"hotdesk move {desk.name} --provider {desk.provider}"
+    return replace(step, fix=step.fix.replace(resume, stay))
 
 
 def _hand(desk: Desk, bound: Bound, image: str, why: str) -> Hand:
