@@ -325,7 +325,6 @@ class Aws:
         let_in(self.account, machine_id, cidr, note)
 
     def shut_out(self, machine_id: str, note: str) -> None:
-        self._changed(split(machine_id)[0])
         shut_out(self.account, machine_id, note)
 
     # ---- fleets --------------------------------------------------------------------------------------
