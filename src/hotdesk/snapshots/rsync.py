@@ -6,10 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import aside
 
 #: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
 OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
@@ -37,7 +38,7 @@ def words() -> list[str]:
 
 def run(words: Sequence[str], report: Callable[[str], None] | None = None) -> tuple[int, str, str]:
     """Its exit status, what it printed, and its complaints. `report` hears how far it is, instead."""
-    environment, said, complaints = {**os.environ, "LC_ALL": "C"}, bytearray(), list[bytes]()
+    environment, said, complaints = {**os.environ, "LC_ALL": "C"}, bytearray(), SimpleQueue[bytes]()
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
@@ -45,16 +46,15 @@ def run(words: Sequence[str], report: Callable[[str], None] | None = None) -> tu
         assert out is not None
         assert err is not None
         # Beside it: a pipe that nobody empties is full after a thousand lines, and rsync would wait.
-        reader = threading.Thread(target=lambda: complaints.append(err.read()), daemon=True)
-        reader.start()
+        aside(lambda: complaints.put(err.read()))
         while some := os.read(out.fileno(), 1 << 16):
             if report is None:
                 said += some
             elif found := re.findall(rb"(\d+)% +(\S+/s)", some):
                 report(f"{found[-1][0].decode()} % of what differs, {found[-1][1].decode()}")
-        reader.join()
+        complaint = complaints.get().decode("utf-8", "replace").strip()
     status = 0 if process.returncode in _CHANGING else process.returncode
-    return status, os.fsdecode(bytes(said)), b"".join(complaints).decode("utf-8", "replace").strip()
+    return status, os.fsdecode(bytes(said)), complaint
 
 
 def different(said: str) -> list[str]:
