@@ -96,13 +96,16 @@ def typed(
 
 @pytest.fixture
 def hotdesk(home: Path) -> Iterator[Command]:
-    """`hotdesk("up", "blue")`: the command in a process of its own. What desks are left are taken down."""
+    """`hotdesk("up", "blue")`: the command in a process of its own. What desks are left are taken down, after
+    the processes of sweeps and clusters, which would bring theirs up again."""
     yield typed
     from hotdesk.api import Hotdesk
     from hotdesk.core.errors import HotdeskError
+    from hotdesk.services.sweep_watch import stop_all
 
     try:
         with Hotdesk() as desks:
+            stop_all(desks.services.sweeps)
             for desk in desks.services.store.desks():
                 desks.down(desk.name, anyway=True)
     except HotdeskError:

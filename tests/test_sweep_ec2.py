@@ -159,7 +159,8 @@ def test_interrupted_machines_are_replaced_and_no_task_is_lost(
     assert (row["state"], row["done"], row["failed"]) == ("done", 24, 0), row
     assert ended(ledger) == dict.fromkeys(map(str, range(1, 25)), 1), "none ran to its end twice"
     each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
-    assert 3 <= sum(task["lost"] for task in each) <= 8, "those that ran on two machines, or were about to"
+    # Two for each place are asked for: those that ran on two machines, or were about to.
+    assert 3 <= sum(task["lost"] > 0 for task in each) <= 12, each
     assert fleet(cloud) == []
 
 
