@@ -66,6 +66,8 @@ def pictures(web: Web) -> None:
         page = context.new_page()
         page.goto(web.link)
         page.wait_for_selector("nav")
+        page.goto(f"{web.place}/#/choose")  # prices are gathered once, and what was not reached is told then
+        page.wait_for_selector(".front", timeout=300_000)
         for file, view, theme, language, sign in TAKEN:
             page.evaluate(
                 "([t, l]) => Object.assign(localStorage, {theme: t, language: l})", [theme, language]
