@@ -256,3 +256,18 @@ def test_deletions_go_one_look_apart_unless_everything_shall_go() -> None:
     steps: list[AnyStep] = [Delete(id="m-1", why="w"), Delete(id="m-2", why="w"), Wait(seconds=1.0, why="w")]
     assert together(parked, Delete(id="m-1", why="w"), steps) == steps[:1]
     assert together(gone, Delete(id="m-1", why="w"), steps) == steps[:2]
+
+
+@pytest.mark.parametrize("name", ["its", "another's"])
+def test_a_launch_is_over_once_its_machine_was_logged_in_to_though_its_reply_was_lost(name: str) -> None:
+    """`resume` within a minute of a park waited for that launch, whose machine was long deleted."""
+    sent = launch()
+    proven = Prove(
+        id="i-1", generation=1, started_at=1000.0, name=sent.order.name if name == "its" else "else", why="w"
+    )
+    rows = [
+        Row(id=1, desk="blue", at=NOW - 30, ended_at=NOW - 30, step=sent, outcome=Unsure()),
+        Row(id=2, desk="blue", at=NOW - 20, ended_at=NOW - 20, step=proven, outcome=Done(id="i-1")),
+    ]
+    desk = Desk(name="blue", goal=Goal.PARKED, since=NOW - 15, created_at=1.0, provider="sim", offers=())
+    assert [type(one) for one in plan(desk, Seen(), Past(rows), NOW)] == [Ask if name == "its" else Wait]
