@@ -17,7 +17,7 @@ from hotdesk.core.fleet import FleetOrder, Hold
 from hotdesk.core.model import Market
 from hotdesk.core.sweep.group import Asked, Group, Member, Short
 from hotdesk.core.sweep.model import Attempt, Machine, State, Sweep, Task
-from hotdesk.services import sweep_takeover
+from hotdesk.services import sweep_takeover, sweep_watch
 from hotdesk.services.sweep_takeover import _newest
 from hotdesk.sweep import machine as runner
 from hotdesk.sweep import record
@@ -403,6 +403,28 @@ def _told(sweep: int, *, group: str = "", hold: int = 0, age: float = 1.0) -> An
     )  # fmt: skip
     tables: dict[str, list[list[Any]]] = {table: [] for table in TABLES}
     return None, record.Record(sweep=found, tables=tables), age
+
+
+def test_what_no_watcher_goes_on_with_is_named(tmp_path: Path) -> None:
+    """1. Of a desk's four sweeps one has secrets, one is a cluster, one is on this computer. 2. The last can
+    be handed over, and of the others those on machines of a cloud are named."""
+    some = {
+        "secret": {"secrets": ("TOKEN",)}, "cluster": {"cluster": True}, "here": {"provider": "local"},
+        "plain": {},
+    }  # fmt: skip
+    with SweepStore(tmp_path) as store:
+        for name, fields in some.items():
+            given: dict[str, Any] = {"provider": "aws", **fields}
+            sweep = Sweep(
+                number=0, desk="blue", image="i", command=(name,), folder="/", created_at=1.0, token="5",
+                head_port=1, **given,
+            )  # fmt: skip
+            store.create(sweep, ({"n": 1},))
+    sweeps: Any = SimpleNamespace(state=tmp_path, opened=lambda: SweepStore(tmp_path))
+    assert [sweep.command for sweep in sweep_watch.watched(sweeps, ["blue"])] == [("plain",)]
+    said = sweep_watch.staying(sweeps, ["blue"])
+    assert said.startswith("Only this computer goes on with sweep 1 and the cluster of blue. The values of")
+    assert sweep_watch.staying(sweeps, ["red"]) == ""
 
 
 def test_the_newest_record_of_each_fleet_is_found() -> None:

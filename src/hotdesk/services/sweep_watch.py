@@ -32,11 +32,31 @@ _FETCHED = ("checkpoints", "machines")
 
 def watched(sweeps: Sweeps, desks: Collection[str]) -> list[Sweep]:
     """The sweeps that a watcher of these desks can go on with: the values of secrets go nowhere."""
+    return [s for s in _left(sweeps, desks) if not (s.heir or s.secrets or s.cluster)]
+
+
+def staying(sweeps: Sweeps, desks: Collection[str]) -> str:
+    """What of these desks no watcher can go on with, and what follows from that; "" for nothing."""
+    left = _left(sweeps, desks)
+    secret = [f"sweep {s.number}" for s in left if s.secrets and not s.cluster]
+    clusters = [f"the cluster of {s.desk}" for s in left if s.cluster]
+    if not (secret or clusters):
+        return ""
+    told = " and ".join([*secret, *clusters])
+    why = " The values of --secret are sent nowhere." if secret else ""
+    return (
+        f"Only this computer goes on with {told}.{why}"
+        " While it is off, nothing new begins there, and the machines end themselves after an hour."
+    )
+
+
+def _left(sweeps: Sweeps, desks: Collection[str]) -> list[Sweep]:
+    """The sweeps and clusters of these desks on machines of a cloud that this computer goes on with."""
     if not (sweeps.state / "sweeps.db").exists():
         return []
     with sweeps.opened() as store:
-        left = [s for s in store.sweeps(left=True) if s.desk in desks and cloud(s.provider).rented]
-    return [s for s in left if not (s.away or s.heir or s.secrets)]
+        left = store.sweeps(left=True, clusters=None)
+    return [s for s in left if s.desk in desks and cloud(s.provider).rented and not s.away]
 
 
 @contextlib.contextmanager

@@ -174,6 +174,8 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, send_secrets: bool,
     if chosen:
         numbers = " and ".join(str(sweep.number) for sweep in chosen)
         render.echo(f"  It goes on with sweep {numbers}, too.")
+    if stays := sweep_watch.staying(services.sweeps, [d.name for d in others]):
+        render.note(stays)
     if given and not send_secrets:
         render.note(
             f"These values stay here: {values}. After an interruption, the job waits for this computer."
