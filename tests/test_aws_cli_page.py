@@ -54,7 +54,7 @@ def test_a_choice_moves_and_a_cloud_that_does_not_answer(
         assert paid(cloud) == {"instance": 1, "volume": 1}
 
         page.click(".card button:text-is('Move')")
-        page.fill("dialog input >> nth=1", "g6.xlarge")
+        page.fill("dialog label:has-text('such as g6.xlarge') input", "g6.xlarge")
         page.wait_for_selector("dialog .price", timeout=LATE)
         price = page.text_content("dialog .price strong")
         assert price != offered
