@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.core.fleet import Hold
 from hotdesk.core.model import Goal, Instance, Market, Want
 from hotdesk.core.pricelist import Gathering, Shipped
 from hotdesk.providers import registry
@@ -51,6 +52,9 @@ def test_the_policy_allows_exactly_what_is_done(mine: Laptop) -> None:
     copied = mine.aliyun.copy(image.id, "us-west-1", "a-copy-of-blue")
     mine.time.sleep(600.0)
     mine.aliyun.delete(copied)
+    held = Hold(number=1, computer="tower")
+    mine.aliyun.holds.write("sweep1-0a0a0a", image.id, [], held)
+    mine.aliyun.holds.settle(image.id, {"sweep1-0a0a0a": held})
     mine.aliyun.delete(f"{HOME}/d-bp1nothing")
     assert mine.do(Goal.RUNNING) is None
     mine.settings = mine.aliyun.settings = replace(mine.settings, address="198.51.100.9/32")
@@ -170,6 +174,9 @@ def test_a_machine_at_the_other_end_of_a_way_is_let_in_until_then(mine: Laptop) 
     mine.aliyun.let_in(id_, "192.0.2.9/32", note)
     network.admit(mine.aliyun.account, HOME, group.id, "203.0.113.7/32", mine.aliyun._computer)
     assert open_to() == {"203.0.113.7/32"}, "its time is over"
+    mine.aliyun.let_in(id_, "192.0.2.9/32", note)
+    network.admit(mine.aliyun.account, HOME, group.id, "192.0.2.9/32", mine.aliyun._computer)
+    assert open_to() == {"192.0.2.9/32"}, "this computer is behind the same address now"
 
 
 def test_a_machine_that_goes_leaves_no_open_group(mine: Laptop) -> None:

@@ -10,9 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fake_ec2.process import FakeEc2
+from hotdesk.core.errors import Unreachable
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Goal, Phase
 from hotdesk.core.steps import Wait
+from hotdesk.providers.cloud.admitting import admitted
 from tests.aws_desk import HOME, Laptop, offer
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -106,3 +108,19 @@ def test_a_region_that_fails_as_a_whole_is_unread_as_ever(mine: Laptop, fake: Fa
     fake.post("refuse", action="Describe*", region=HOME, code="Unavailable", status=503, times=None)
     fake.post("regions", enable=["us-east-1"])
     assert mine.aws.survey((HOME, "us-east-1")).unread == (HOME,)
+
+
+def test_a_rule_left_in_a_region_that_fails_hides_no_other_region(mine: Laptop, fake: FakeEc2) -> None:
+    """What a killed way has left there is taken away when it answers again."""
+    [green] = mine.machines("green")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mine.aws, "shut_out", lambda *given: (_ for _ in ()).throw(Unreachable("killed")))
+        with admitted(mine.folder, mine.aws, "aws", f"{HOME}/{green['id']}", "192.0.2.9/32"):
+            pass
+    fake.post("regions", enable=["us-east-1"])
+    fake.post("lose", action="*", region=HOME, when="before", times=None)
+    assert mine.aws.survey((HOME, "us-east-1")).unread == (HOME,)
+    fake.delete("rules")
+    assert "192.0.2.9/32" in mine.admitted(green)
+    mine.aws.survey((HOME,))
+    assert "192.0.2.9/32" not in mine.admitted(green)

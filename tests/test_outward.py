@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 import hotdesk
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Kind, Refused, Unreachable
 from hotdesk.core.lines import NotStraight, Target
 from hotdesk.core.ports import Keys
 from hotdesk.core.steps import BakeOrder
@@ -222,13 +222,15 @@ def test_a_rule_that_a_killed_process_has_left_is_taken_away_by_the_next_look(tm
     assert not admitting.is_over("ssh of a colleague until 5", 9e9)
 
 
-def test_a_rule_that_cannot_be_taken_away_stays_written_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("no", [Refused(Kind.THROTTLED, "too busy"), Unreachable("no answer")])
+def test_a_rule_that_cannot_be_taken_away_stays_written_down(tmp_path: Path, no: Exception) -> None:
     class Busy(Rules):
         def shut_out(self, machine_id: str, note: str) -> None:
-            raise Refused(Kind.THROTTLED, "too busy")
+            raise no
 
     with admitting.admitted(tmp_path, Busy(), "aws", "i-1", "203.0.113.7/32"):
         pass
+    admitting.sweep(tmp_path, Busy(), "aws")
     assert len([*(tmp_path / "ways").glob("*.rule")]) == 1
 
 

@@ -238,6 +238,18 @@ def test_two_computers_write_no_mark_of_each_other(group: Fleet) -> None:
     }  # fmt: skip
 
 
+def test_a_sweep_that_was_taken_over_once_it_was_over_keeps_the_mark_of_who_had_it_last(group: Fleet) -> None:
+    """Its first tag of many is of the computer before, which may write it at any time."""
+    holds, name = group.provider.holds, "sweep1-aaaaaa"
+    for number, computer in ((1, "a"), (2, "b")):
+        last = Hold(number=number, computer=computer)
+        holds.write(name, group.image, [], last)
+        holds.settle(group.image, {name: last})
+        assert holds.of_image(name, group.image) == last
+    told = holds.image_tags(*group.image.split("/"))
+    assert told["over-1-aaaaaa"] == "a 1-aaaaaa:1"
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_the_end_of_a_sweep_makes_room_for_marks_and_goes_on_without(group: Fleet, refused: bool) -> None:
     found = group.until(all_up(NAMES[:2]), NAMES[:2])

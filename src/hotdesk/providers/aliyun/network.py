@@ -195,9 +195,11 @@ def cidr_of(rule: Rule) -> str:
 
 def admit(account: Account, region: str, group: str, cidr: str, who: Computer) -> None:
     """Let `cidr` connect by ssh, and revoke earlier rules of the same computer (`who`)."""
-    others = set_rules(account, region, group, SSH, mine=f"hotdesk: {who.name}", wanted={cidr})
-    over = [r for r in others if is_over(str(r.get("Description")), who.now)]
-    revoke(account, region, group, SSH, over)
+    listed = rules(account, region, group, SSH)
+    over = [r for r in listed if is_over(str(r.get("Description")), who.now)]
+    revoke(account, region, group, SSH, over)  # first: one may admit our own address
+    kept = [r for r in listed if r not in over]
+    set_rules(account, region, group, SSH, mine=f"hotdesk: {who.name}", wanted={cidr}, listed=kept)
 
 
 def let_in(account: Account, region: str, inside: Collection[str], cidr: str, note: str) -> None:
@@ -214,20 +216,27 @@ def shut_out(account: Account, region: str, note: str) -> None:
 
 
 def set_rules(
-    account: Account, region: str, group: str, port: int, *, mine: str, wanted: set[str]
-) -> list[Rule]:
-    """Make the port's rules with the description `mine` exactly the wanted ones; return the others.
+    account: Account,
+    region: str,
+    group: str,
+    port: int,
+    *,
+    mine: str,
+    wanted: set[str],
+    listed: Sequence[Rule] | None = None,
+) -> None:
+    """Make the port's rules with the description `mine` exactly the wanted ones; other rules stay.
 
-    An address that another rule admits needs no second one: the service would ignore it.
+    An address that another rule admits needs no second one: the service would ignore it. `listed`: its rules,
+    where they are known.
     """
-    listed = rules(account, region, group, port)
+    listed = rules(account, region, group, port) if listed is None else listed
     if new := sorted(wanted - {cidr_of(r) for r in listed}):
         asked = [rule_request(cidr, mine, port) for cidr in new]
         # twice is once, so it is sent as a question is: logging in has no journal for what is unknown
         account.ask(region, "AuthorizeSecurityGroup", SecurityGroupId=group, Permissions=asked)
-    others = [r for r in listed if r.get("Description") != mine]
-    revoke(account, region, group, port, [r for r in listed if r not in others and cidr_of(r) not in wanted])
-    return others
+    old = [r for r in listed if r.get("Description") == mine and cidr_of(r) not in wanted]
+    revoke(account, region, group, port, old)
 
 
 def let_itself_in(account: Account, region: str, group: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hotdesk.core.errors import Refused
 from hotdesk.providers.aws import exposure, instances, network
 from hotdesk.providers.aws.account import Account
-from hotdesk.providers.aws.errors import GONE, code
+from hotdesk.providers.aws.errors import GONE, code, reaching
 from hotdesk.providers.aws.network import Group
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import split
@@ -36,6 +36,7 @@ def admit_through(
     return bool(found)
 
 
+@reaching()
 def let_in(account: Account, machine_id: str, cidr: str, note: str) -> None:
     """Let these addresses connect to a machine by ssh, by a rule with that note."""
     region, bare = split(machine_id)
@@ -46,6 +47,7 @@ def let_in(account: Account, machine_id: str, cidr: str, note: str) -> None:
             network.set_rules(account.ec2_once(region), group, network.SSH, note, {cidr}, listed=listed)
 
 
+@reaching()
 def shut_out(account: Account, machine_id: str, note: str) -> None:
     """Take the rules with that note away, also where the machine is gone."""
     region, _ = split(machine_id)

@@ -20,7 +20,7 @@ import msgspec
 
 from hotdesk import system
 from hotdesk.core import wire
-from hotdesk.core.errors import Refused
+from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Value
 from hotdesk.providers.cloud.direct import KEY_SECONDS
 
@@ -73,7 +73,7 @@ def admitted(state: Path, cloud: Guarded, provider: str, machine: str, cidr: str
             cloud.let_in(machine, cidr, rule.note)
             yield
         finally:
-            with contextlib.suppress(Refused, OSError):  # then the next command does it
+            with contextlib.suppress(Refused, HotdeskError, OSError):  # then the next command does it
                 cloud.shut_out(machine, rule.note)
                 _forget(path)
 
@@ -96,7 +96,7 @@ def sweep(state: Path, cloud: Guarded, provider: str) -> None:
             continue
         if rule.provider != provider:
             continue
-        with contextlib.suppress(Refused, OSError):
+        with contextlib.suppress(Refused, HotdeskError, OSError):
             cloud.shut_out(rule.machine, rule.note)
             _forget(path)
 

@@ -82,7 +82,10 @@ def settled(tags: Mapping[str, str], over: Mapping[str, Hold], longest: int) -> 
             and value.split(" ")[0] == hold.computer
             and len(f"{value} {entry}") <= longest
         )
-        key = next(room, _OVER + _short(fleet))
+        own = _OVER + _short(fleet)
+        key = next(room, "" if own in shared else own)  # full, or another's, who had the fleet before
+        if not key:
+            continue
         shared[key] = written[key] = f"{shared.get(key, hold.computer)} {entry}"
         freed[held(fleet)] = str(hold)
     return written, freed
