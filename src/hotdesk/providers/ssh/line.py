@@ -28,6 +28,7 @@ _SECONDS = 60.0
 _HOLDS = 80  # exit status: something of a desk is there
 _NOTHING, _OTHER = 81, 82  # exit statuses: nothing of ours is there; only another version of hotdesk is
 _SSH_FAILED = 255
+_HEX = "[0-9a-f]" * 12  # as a shell matches it: the folder may have other things of its owner's
 
 
 class Nothing(Exception):
@@ -192,8 +193,10 @@ class Far:
             f"cd {self.folder} 2>/dev/null || exit 0; "
             # Also where hotdesk there does not run any more, and could say nothing.
             f"for d in {self.owner}/local/disks/* {self.owner}/local/images/*.json; do "
-            f"[ -e $d ] && exit {_HOLDS}; done; rm -rf {self.owner} kit-*.{self.owner}; "
-            "for o in of-*; do [ -d $o ] && exit 0; done; rm -rf kit-* lib-*; "
+            f"[ -e $d ] && exit {_HOLDS}; done; rm -rf {self.owner} kit-{_HEX}.{self.owner}; "
+            # Somebody's part, also as a link to what is not mounted, or what is brought for the first one.
+            "for o in of-* kit-*.of-*; do [ -e $o ] || [ -L $o ] && exit 0; done; "
+            f"rm -rf kit-{_HEX} lib-{_HEX} lib-{_HEX}.[0-9]*; "
             f"cd / && rmdir {self.folder} 2>/dev/null; exit 0"
         )
         if self.run(script).returncode == _HOLDS:
