@@ -271,3 +271,21 @@ def test_a_launch_is_over_once_its_machine_was_logged_in_to_though_its_reply_was
     ]
     desk = Desk(name="blue", goal=Goal.PARKED, since=NOW - 15, created_at=1.0, provider="sim", offers=())
     assert [type(one) for one in plan(desk, Seen(), Past(rows), NOW)] == [Ask if name == "its" else Wait]
+
+
+@pytest.mark.parametrize(("goal", "then"), [(Goal.GONE, []), (Goal.RUNNING, [Ask])])
+def test_a_machine_that_was_logged_in_to_may_be_missing_in_a_listing_that_lags(
+    goal: Goal, then: list[type[AnyStep]]
+) -> None:
+    """Its launch was carried out at some time between a lost reply and the login: that it is gone is not yet
+    known."""
+    sent, lag = launch(), 30.0
+    proven = Prove(id="i-1", generation=1, started_at=NOW - 15, name=sent.order.name, why="w")
+    rows = [
+        Row(id=1, desk="blue", at=NOW - 40, ended_at=NOW - 40, step=sent, outcome=Unsure()),
+        Row(id=2, desk="blue", at=NOW - 5, ended_at=NOW - 5, step=proven, outcome=Done(id="i-1")),
+    ]
+    offers = (PLACES["r1a"],)
+    desk = Desk(name="blue", goal=goal, since=NOW - 50, created_at=1.0, provider="sim", offers=offers)
+    assert [type(one) for one in plan(desk, Seen(lag_seconds=lag), Past(rows), NOW)] == [Wait]
+    assert [type(one) for one in plan(desk, Seen(lag_seconds=lag), Past(rows), NOW + lag)] == then

@@ -277,15 +277,18 @@ class Past:
 
         A request whose reply was lost, or whose process died, may be carried out `IN_FLIGHT_SECONDS` later.
         To send the same order again is safe at any time; another launch is not, nor is to count on none.
-        Once somebody was logged in to its machine, it was carried out, whatever became of that machine since.
+        Once somebody was logged in to its machine, it was carried out, whatever became of that machine since:
+        a listing may lag behind that alone.
         """
         row = self.launch
         if row is None or not row.unsure or _shows(row, seen) or seen.linear:
             return None  # `linear`: on this computer a request ends with its process
+        since, seconds = _ended(row), seen.lag_seconds + IN_FLIGHT_SECONDS
         login = self.proof.step if self.proof and self.proof.id > row.id else None
         if isinstance(login, Prove) and isinstance(row.step, Launch) and login.name == row.step.order.name:
-            return None
-        return row if 0 <= now - _ended(row) < seen.lag_seconds + IN_FLIGHT_SECONDS else None
+            assert self.proof is not None
+            since, seconds = self.proof.at, seen.lag_seconds
+        return row if 0 <= now - since < seconds else None
 
 
 class Unread(Past):
