@@ -250,6 +250,11 @@ def live(seed: int, kind: type[Day] = Day) -> None:
         raise AssertionError(f"HOTDESK_DAY={seed}\n{story}\n{type(error).__name__}: {error}") from error
 
 
+def test_a_desk_is_had_back_though_the_clock_was_set_back_since_its_machine_was_deleted() -> None:
+    """It was parked again, and again, until the clock was as late as at the last login."""
+    live(5803)
+
+
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_random_days(batch: int) -> None:
     if only := os.environ.get("HOTDESK_DAY"):
