@@ -451,9 +451,7 @@ class Access(Value, frozen=True):
     notebook_here: bool = False  # the desk's loopback is this computer's: no tunnel needed
     supervised: bool = False  # hotdesk's own process runs the desk: no root, no systemd, no agent
     proxy: str = ""  # as ssh's ProxyCommand: the only way to the host
-    ends_at: float = (
-        0.0  # when its cloud ends the machine in any case, by what is known of that now; 0: never
-    )
+    ends_at: float = 0.0  # when its cloud ends the machine in any case, as far as is known; 0: never
     home: str = "~"
 
     def __post_init__(self) -> None:
