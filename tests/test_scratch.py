@@ -66,12 +66,14 @@ def test_nothing_is_told_where_nothing_would_be_lost(tmp_path: Path, why: str) -
 
 @pytest.fixture
 def ask(server: FakeEc2, hotdesk: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
-    """The command line at the fake; `ssh` is answered by the file `desk-says`, which lies beside it."""
+    """The command line at the fake; `ssh` says what the file `desk-says` beside it has, and that nothing
+    works there.
+    """
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "ssh").write_text(
         f"#!/bin/sh\ncat > {programs}/asked\n"
-        f"grep -q 'class Ending' {programs}/asked && echo '{{}}' && exit\n"  # nothing works there
+        f"grep -q '^\"\"\"List what would be lost' {programs}/asked && echo '{{}}' && exit\n"
         f"mv {programs}/asked {programs}/heard\ncat {programs}/desk-says\n"
     )
     (programs / "ssh").chmod(0o755)

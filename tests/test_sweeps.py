@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk import Hotdesk
-from hotdesk.core.errors import NeedsDecision, Usage
+from hotdesk.core.errors import NeedsDecision, Unknown, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
@@ -117,6 +117,21 @@ def test_a_sweep_that_is_over_can_be_removed_and_its_number_is_not_used_again(
         assert sweeps.kept.folder(first).is_dir()
         assert [view.sweep.number for view in desks.sweeps.ls()] == [1]
         assert sweeps.start(request_).number == 3
+
+
+def test_a_number_that_the_state_file_cannot_hold_is_no_sweep_and_no_task(
+    request_: SweepRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: None)
+    with Hotdesk() as desks:
+        parked(desks)
+        sweeps = desks.services.sweeps
+        sweeps.start(request_)
+        for number in (1 << 63, -(10**30)):
+            with pytest.raises(Unknown, match=f"There is no sweep {number}"):
+                sweeps.view(number)
+            with pytest.raises(Unknown, match=f"Sweep 1 has no task {number}"):
+                sweeps.retry(1, [number])
 
 
 @pytest.mark.parametrize(

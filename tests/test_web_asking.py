@@ -111,9 +111,9 @@ def test_a_desk_is_opened_and_moved_wherever_it_is_best(home: Path, tmp_path: Pa
     a_desk(tmp_path / "state")
     status, told = here.ask("plan", b'{"verb":"move","name":"blue","provider":"any"}')
     assert (status, msgspec.json.decode(told)["error"]["what"]) == (asking.FAILED, "blue is there already.")
-    assert {"name": "any", "label": "any", "rented": True} in msgspec.json.decode(here.ask("?clouds")[1])[
-        "answer"
-    ]["clouds"]
+    assert {"name": "any", "label": "any", "rented": True, "machines": False} in msgspec.json.decode(
+        here.ask("?clouds")[1]
+    )["answer"]["clouds"]
 
 
 def test_it_goes_when_nobody_looks_and_comes_again(beside: asking.Beside, tmp_path: Path) -> None:

@@ -193,6 +193,8 @@ class SweepStore:
         return sweep
 
     def _find(self, number: int) -> Sweep | None:
+        if not _can_be_kept(number):
+            return None
         row = self._db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
         return _sweep.decode(row[0]) if row else None
 
@@ -317,7 +319,7 @@ class SweepStore:
         """Raises `Unknown`."""
         query = f"SELECT {_COLUMNS} FROM tasks WHERE sweep = ? AND number = ?"
         with self._file.complaints():
-            row = self._db.execute(query, (sweep, number)).fetchone()
+            row = self._db.execute(query, (sweep, number)).fetchone() if _can_be_kept(number) else None
         if row is None:
             total = self.counts(sweep).total
             raise Unknown(
@@ -466,6 +468,11 @@ def _changed(sweep: int, before: Group, after: Group) -> dict[str, list[tuple[ob
         "orders": [(sweep, a.order.number, _encode(a)) for a in after.asked if a not in known],
         "shortages": [(sweep, s.key, _encode(s)) for s in after.short if s not in known],
     }
+
+
+def _can_be_kept(number: int) -> bool:
+    """Whether SQLite has such a number; it raises an error for a greater one, wherever it is asked for."""
+    return abs(number) < 1 << 63
 
 
 def _task(row: tuple[object, ...]) -> Task:

@@ -9,6 +9,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.services import forms, reached
 from hotdesk.web import choosing, settings, starting, sweeping
+from hotdesk.web.numbers import whole
 
 if TYPE_CHECKING:
     from hotdesk.services.move_shapes import KeptImages
@@ -32,8 +33,8 @@ def left_over(desks: Hotdesk, said: Words) -> dict[str, Any]:
 
 def jobs(desks: Hotdesk, said: Words) -> list[JobRow]:
     """The newest jobs, with what their desks say of them."""
-    limit = int(said["limit"]) if said.get("limit", "").isdigit() else 100
-    return [forms.job(view) for view in desks.jobs(said.get("name") or None, limit)]
+    limit = whole(said.get("limit", ""))
+    return [forms.job(view) for view in desks.jobs(said.get("name") or None, 100 if limit is None else limit)]
 
 
 def log(desks: Hotdesk, said: Words) -> list[Entry]:
@@ -101,7 +102,7 @@ def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
 
 def logs(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """What a job has said from a place on, in characters; `lacks` tells what of it is elsewhere."""
-    number = int(said["job"]) if said.get("job", "").isdigit() else None
+    number = whole(said.get("job", ""))
     parts: list[bytes] = []
     jobs = desks.services.jobs
     lacks = jobs.log(desks.services.store.job(said.get("name", ""), number), parts.append)
@@ -114,14 +115,14 @@ def sweep_logs(desks: Hotdesk, said: Words) -> dict[str, Any]:
 
 
 def _after(log: bytes, said: Words, lacks: str = "") -> dict[str, Any]:
-    after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    after = whole(said.get("after", "")) or 0
     text = log.decode("utf-8", "replace")
     return {"text": text[after:], "length": len(text), "lacks": lacks}
 
 
 def top(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
     """What desks are doing now; or the curves of a job, also of one that has ended."""
-    job = int(said["job"]) if said.get("job", "").isdigit() else None
+    job = whole(said.get("job", ""))
     return [forms.top(one) for one in desks.top(said.get("name") or None, job=job)]
 
 

@@ -10,6 +10,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.model import Value
 from hotdesk.core.sweep.model import OPEN
 from hotdesk.services import sweep_shapes
+from hotdesk.web.numbers import whole
 
 STATES = ("waiting", "running", "done", "failed", "cancelled")
 LATE = 10.0  # seconds by which an end may be written down after the time that it carries
@@ -35,7 +36,7 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
     What else has changed since then is seen by the counts, which are of all tasks: then all are to be asked.
     """
     sweeps, now = desks.services.sweeps, desks.services.clock.now()
-    number = int(said["sweep"]) if said.get("sweep", "").isdigit() else None
+    number = whole(said.get("sweep", ""))
     try:
         since = float(said.get("since", "0"))
     except ValueError:
@@ -54,7 +55,7 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
 
 def log(desks: Hotdesk, said: Words) -> bytes:
     """What a task has said."""
-    number, task = (int(said[key]) if said.get(key, "").isdigit() else 0 for key in ("sweep", "task"))
+    number, task = (whole(said.get(key, "")) or 0 for key in ("sweep", "task"))
     return desks.services.sweeps.kept.log(number, task)
 
 

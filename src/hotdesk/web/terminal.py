@@ -22,6 +22,7 @@ from hotdesk.connect import ssh
 from hotdesk.connect.pseudo_terminal import PseudoTerminal
 from hotdesk.system import ticks
 from hotdesk.web.at_desk import Named
+from hotdesk.web.numbers import whole
 from hotdesk.web.threads import in_thread
 
 TICKET_SECONDS = 30.0
@@ -87,13 +88,9 @@ async def serve(tickets: Tickets, socket: WebSocket) -> None:
         await socket.close(ENDED, str(await ended))
 
 
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
 def _size(text: str) -> tuple[int, int] | None:
     word, columns, rows = (*text.split(), "", "", "")[:3]
-    found = _number(columns), _number(rows)
+    found = whole(columns), whole(rows)
     return found if word == "size" and found[0] and found[1] else None  # type: ignore[return-value]
 
 
@@ -117,7 +114,7 @@ class _Talk:
                 if self._unread > MOST_UNREAD:
                     return
             elif text.startswith("seen "):
-                self._unseen -= _number(text[5:]) or 0
+                self._unseen -= whole(text[5:]) or 0
                 self._seen.set()
             elif size := _size(text):
                 self.terminal.resize(*size)
