@@ -67,7 +67,9 @@ def run(
             status = int.from_bytes(_exactly(line, 4), "big", signed=True)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(argv, timeout, out.text(), err.text()) from None
+            late = subprocess.TimeoutExpired(argv, timeout, out.text(), err.text())
+            late.add_note(f"It said until then:\n{out.text()[-2000:]}{err.text()[-2000:]}")
+            raise late from None
     return subprocess.CompletedProcess(argv, status, out.text(), err.text())
 
 
