@@ -61,11 +61,6 @@ def cloud(lit: FakeEcs) -> Iterator[FakeEcs]:
     lit.reset()  # ends its machines
 
 
-#: A limit that only a hang reaches: a launch without an answer and a service that is asked too often are
-#: waited for, a minute each, and again where the first answer after that was "not now".
-SECONDS = 600.0
-
-
 @pytest.fixture
 def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """`ask("up", "blue")`: the command, as typed; variables of its environment may be given by name."""
@@ -75,7 +70,7 @@ def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for key, value in CREDENTIALS.items():
         monkeypatch.setenv(key, value)
 
-    def run(*words: str, timeout: float = SECONDS, cwd: str | None = None, **more: str) -> Done:
+    def run(*words: str, timeout: float = 120, cwd: str | None = None, **more: str) -> Done:
         (tmp_path / "state" / "looked").touch()  # no process beside the one that is watched
         return typed(*words, timeout=timeout, cwd=cwd, **more)
 

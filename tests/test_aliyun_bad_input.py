@@ -126,7 +126,6 @@ def test_a_stop_that_goes_on_costing_is_said(cloud: FakeEcs, ask: Ask) -> None:
     assert paid(cloud) == {"snapshot": 1}
 
 
-@pytest.mark.long
 def test_a_day_on_which_every_step_goes_wrong(cloud: FakeEcs, ask: Ask) -> None:
     """The service is asked too often, each change's answer is lost, and spot is taken back while the image
     is taken. The work is there the next day."""

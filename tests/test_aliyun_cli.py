@@ -37,6 +37,21 @@ def test_a_day_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     assert not unknown_to_the_official_models(cloud)
 
 
+def test_a_world_that_begins_anew_has_nothing_of_the_one_before(cloud: FakeEcs, ask: Ask) -> None:
+    """Its ids come again: a disk of that name would have yesterday's files, and yesterday's host key."""
+    well(ask("up", "blue", "--type", "ecs.g7.xlarge", "--market", "on-demand"))
+    well(ask("park", "blue"))
+    well(ask("resume", "blue"))
+    assert cloud.world.rig is not None
+    machines = cloud.world.rig.machines
+    [id_] = machines.running
+    assert machines.console(id_)
+    assert [path for path in machines.folder.iterdir() if path.is_dir()]
+    cloud.reset()
+    assert machines.console(id_) is None
+    assert not [path for path in machines.folder.iterdir() if path.is_dir()]
+
+
 def test_a_job_and_other_hardware_as_typed(cloud: FakeEcs, ask: Ask, home: Path) -> None:
     """A job runs there, the desk moves to another GPU with its work, and what it costs is told in CNY."""
     project = home / "project"

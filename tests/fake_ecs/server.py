@@ -60,8 +60,10 @@ class FakeEcs:
     def reset(self) -> None:
         with self.world.lock:
             if self.world.rig:
-                for machine in self.world.every("instance"):
-                    self.world.rig.ask("terminate", {"id": machine.id})
+                self.world.rig.begin_anew(
+                    ({"id": machine.id} for machine in self.world.every("instance")),
+                    (thing.id for kind in ("disk", "snapshot") for thing in self.world.every(kind)),
+                )
             self.world.reset()
             self.world.clock.run_at(self._rate)
 

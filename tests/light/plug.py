@@ -169,6 +169,7 @@ class LightMachines(Machines):
     def _end(self, instance_id: str) -> None:
         with self.lock:
             process, mark = self.running.pop(instance_id, (None, ""))
+            self.consoles.pop(instance_id, None)  # another may get the id, in a world that has begun anew
         if process is not None:
             process.kill()
             process.wait()

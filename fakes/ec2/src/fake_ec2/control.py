@@ -50,9 +50,11 @@ def reply(status: int, value: object) -> tuple[int, dict[str, str], bytes]:
 
 def reset(world: World, ask: Ask) -> Any:
     if world.rig:
-        for kind, thing in list(world.everything()):
-            if kind == "instance" and isinstance(thing, Instance) and thing.alive:
-                world.rig.ask("terminate", machine.describe(world, thing))
+        things = [thing for _, thing in world.everything()]
+        world.rig.begin_anew(
+            (machine.describe(world, t) for t in things if isinstance(t, Instance) and t.alive),
+            (t.id for t in things if isinstance(t, Volume | Snapshot)),
+        )
     world.reset(ask.get("seed"))
     return {"seed": world.seed}
 

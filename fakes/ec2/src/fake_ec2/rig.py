@@ -8,7 +8,7 @@ stays pending until it returns, so a launch may take as long as a real machine t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -71,6 +71,13 @@ class Rig:
         """At once, in this thread."""
         do: Callable[..., Any] | None = getattr(self.machines, hook, None)
         return do(*arguments) if do else None
+
+    def begin_anew(self, machines: Iterable[dict[str, Any]], disks: Iterable[str]) -> None:
+        """End these machines, and forget these volumes and snapshots: their ids may come again."""
+        for machine in machines:
+            self.ask("terminate", machine)
+        for id_ in disks:
+            self.ask("forget", id_)
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
